@@ -1,0 +1,205 @@
+/* The only file that knows addresses: instantiates the kernel and takes a tensor through it as planned. */
+
+import { binary } from './kernel-binary.js';
+
+/** @import { Job } from './validate.js' */
+/** @import { Plan } from './tiles.js' */
+
+/**
+ * What src/batchnorm.h declares; addresses, counts and flags are numbers.
+ * @typedef {object} Exports
+ * @property {WebAssembly.Memory} memory
+ * @property {WebAssembly.Global} __heap_base
+ * @property {(...block: number[]) => void} bn_sum
+ * @property {(...block: number[]) => void} bn_squares
+ * @property {(...block: number[]) => void} bn_squares_f64
+ * @property {(...block: number[]) => void} bn_normalize
+ * @property {(...range: number[]) => void} bn_mean
+ * @property {(...range: number[]) => number} bn_fold_batch
+ * @property {(...range: number[]) => void} bn_fold_running
+ * @property {(...block: number[]) => void} bn_train
+ */
+
+/** The fields of the kernel's bn_channel, in doubles. */
+const GAMMA = 0;
+const BETA = 1;
+const MEAN_HI = 2;
+const MEAN_LO = 3;
+const VARIANCE = 4;
+const FIELDS = 6;
+
+/** Up to this many values a loop copies faster than TypedArray.prototype.set. */
+const SHORT_COPY = 24;
+
+/** @type {Exports} */
+let wasm;
+/** @type {Float32Array} */
+let f32;
+/** @type {Float64Array} */
+let f64;
+let workBegin = 0;
+let workEnd = 0;
+
+/** @returns {WebAssembly.Module} */
+function compile() {
+  const bytes = Uint8Array.from(atob(binary), (character) => character.charCodeAt(0));
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (reason) {
+    throw new Error(
+      `batchnorm: this environment does not compile WebAssembly (${/** @type {Error} */ (reason).message}). ` +
+        "If a Content-Security-Policy forbids it, add 'wasm-unsafe-eval' to its script-src; where only modules compiled " +
+        'beforehand may run, pass one to initialize(module); and WebAssembly SIMD needs Node 16.4, Chrome 91, ' +
+        'Firefox 89, Safari 16.4 or newer.',
+      { cause: reason },
+    );
+  }
+}
+
+/**
+ * Compiles and instantiates the kernel unless that has been done.
+ * @param {WebAssembly.Module} [module] compiled from this package's own binary
+ */
+export function load(module) {
+  if (wasm !== undefined) {
+    if (module !== undefined) throw new Error('initialize: a module can be given only once, before anything was compiled');
+    return;
+  }
+  if (module !== undefined && Object.prototype.toString.call(module) !== '[object WebAssembly.Module]')
+    throw new TypeError('initialize: module must be a WebAssembly.Module, compiled from this package’s own binary');
+  const { exports } = new WebAssembly.Instance(module ?? compile());
+  if (exports.bn_train === undefined) throw new TypeError('initialize: module must be compiled from this package’s own binary');
+  wasm = /** @type {any} */ (exports);
+  f32 = new Float32Array(wasm.memory.buffer);
+  f64 = new Float64Array(wasm.memory.buffer);
+  workBegin = Math.ceil(wasm.__heap_base.value / 64) * 64;
+  workEnd = wasm.memory.buffer.byteLength;
+}
+
+/**
+ * The part of linear memory that calls may use, as bytes [begin, end). Compiles the kernel on demand.
+ * @returns {[begin: number, end: number]}
+ */
+export function workArea() {
+  load();
+  return [workBegin, workEnd];
+}
+
+/** @param {Float32Array} to @param {number} at @param {Float32Array} from @param {number} begin @param {number} length */
+function copy(to, at, from, begin, length) {
+  if (length < SHORT_COPY) for (let i = 0; i < length; i++) to[at + i] = from[begin + i];
+  else to.set(from.subarray(begin, begin + length), at);
+}
+
+/**
+ * Copies rows of `length` values, a stride from one to the next on either side.
+ * @param {Float32Array} to @param {number} at @param {number} toStride
+ * @param {Float32Array} from @param {number} begin @param {number} fromStride
+ * @param {number} rows @param {number} length
+ */
+function copyRows(to, at, toStride, from, begin, fromStride, rows, length) {
+  if (toStride === length && fromStride === length) copy(to, at, from, begin, rows * length);
+  else for (let row = 0; row < rows; row++) copy(to, at + row * toStride, from, begin + row * fromStride, length);
+}
+
+/**
+ * Takes X through the kernel, range of channels by range of channels.
+ *
+ * @param {Job} job
+ * @param {Plan} plan for the job's dimensions, within workArea()
+ * @param {Float32Array} out as long as job.x, of which it may be the very memory
+ * @param {Float32Array | null} newMean in training: receives the running mean; one value a channel
+ * @param {Float32Array | null} newVar likewise the running variance
+ */
+export function run(job, plan, out, newMean, newVar) {
+  for (let first = 0; first < job.channels; first += plan.channels) {
+    const range = Math.min(plan.channels, job.channels - first);
+    writeParameters(job, plan, first, range);
+    if (plan.resident) runResident(job, plan, out, first, range);
+    else runStreamed(job, plan, out, first, range);
+    if (newMean !== null && newVar !== null) updateRunning(job, plan, newMean, newVar, first, range);
+  }
+}
+
+/** @param {Job} job @param {Plan} plan @param {number} first @param {number} range */
+function writeParameters({ gamma, beta, runningMean, runningVar, training }, plan, first, range) {
+  let at = plan.channel / 8;
+  for (let c = first; c < first + range; c++, at += FIELDS) {
+    f64[at + GAMMA] = gamma === null ? 1 : gamma[c];
+    f64[at + BETA] = beta === null ? 0 : beta[c];
+    if (!training && runningMean !== null && runningVar !== null) {
+      f64[at + MEAN_HI] = runningMean[c];
+      f64[at + VARIANCE] = runningVar[c];
+    }
+  }
+}
+
+/** @param {Job} job @param {Plan} plan @param {Float32Array} newMean @param {Float32Array} newVar @param {number} first @param {number} range */
+function updateRunning({ runningMean, runningVar, momentum }, plan, newMean, newVar, first, range) {
+  let at = plan.channel / 8;
+  for (let c = first; c < first + range; c++, at += FIELDS) {
+    const mean = f64[at + MEAN_HI] + f64[at + MEAN_LO];
+    newMean[c] = momentum * (runningMean === null ? 0 : runningMean[c]) + (1 - momentum) * mean;
+    newVar[c] = momentum * (runningVar === null ? 1 : runningVar[c]) + (1 - momentum) * f64[at + VARIANCE];
+  }
+}
+
+/**
+ * From one row of a tile to the next. As X's rows are `row` values apart, this many more or less by whole cache lines
+ * keep every row where it lies in its lines in X.
+ * @param {number} row @param {number} used
+ */
+const tileStride = (row, used) => used + ((row - used) % 16);
+
+/** @param {Job} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range */
+function runResident({ x, batch, channels, spatial, epsilon, training }, plan, out, first, range) {
+  const { partial, channel, fold } = plan;
+  const columns = Number(plan.columns);
+  const row = channels * spatial;
+  const start = first * spatial;
+  const stride = tileStride(row, range * spatial);
+  const tile = plan.tile + 4 * (start % 16);
+  copyRows(f32, tile / 4, stride, x, start, row, batch, range * spatial);
+  if (training) wasm.bn_train(tile, batch, stride, range, spatial, columns, epsilon, partial, channel, fold);
+  else {
+    wasm.bn_fold_running(epsilon, range, spatial, columns, channel, fold);
+    wasm.bn_normalize(tile, batch, stride, range, spatial, columns, channel, fold);
+  }
+  copyRows(out, start, row, f32, tile / 4, stride, batch, range * spatial);
+}
+
+/** The steps of bn_train, each over all blocks. @param {Job} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range */
+function runStreamed({ x, batch, channels, spatial, epsilon, training }, plan, out, first, range) {
+  const { partial, channel, fold } = plan;
+  const columns = Number(plan.columns);
+  const row = channels * spatial;
+  const stride = tileStride(row, range * plan.positions);
+
+  /** @param {(tile: number, rows: number, positions: number) => void} visit @param {boolean} [back] */
+  const sweep = (visit, back = false) => {
+    for (let b = 0; b < batch; b += plan.rows) {
+      const rows = Math.min(plan.rows, batch - b);
+      for (let p = 0; p < spatial; p += plan.positions) {
+        const positions = Math.min(plan.positions, spatial - p);
+        const start = b * row + first * spatial + p;
+        const tile = plan.tile + 4 * (start % 16);
+        copyRows(f32, tile / 4, stride, x, start, row, rows, range * positions);
+        visit(tile, rows, positions);
+        if (back) copyRows(out, start, row, f32, tile / 4, stride, rows, range * positions);
+      }
+    }
+  };
+
+  if (training) {
+    const count = batch * spatial;
+    f64.fill(0, partial / 8, channel / 8);
+    sweep((tile, rows, positions) => wasm.bn_sum(tile, rows, stride, range, positions, columns, partial));
+    wasm.bn_mean(partial, count, range, spatial, columns, channel, fold);
+    sweep((tile, rows, positions) => wasm.bn_squares(tile, rows, stride, range, positions, columns, fold, partial));
+    if (wasm.bn_fold_batch(partial, count, epsilon, 0, range, spatial, columns, channel, fold) > 0) {
+      sweep((tile, rows, positions) => wasm.bn_squares_f64(tile, rows, stride, range, positions, columns, channel, partial));
+      wasm.bn_fold_batch(partial, count, epsilon, 1, range, spatial, columns, channel, fold);
+    }
+  } else wasm.bn_fold_running(epsilon, range, spatial, columns, channel, fold);
+  sweep((tile, rows, positions) => wasm.bn_normalize(tile, rows, stride, range, positions, columns, channel, fold), true);
+}

@@ -1,0 +1,209 @@
+/* Arguments → one plain description of the job, or a TypeError (wrong kind) or RangeError (wrong size or value) that says
+ * which argument, what was expected and what came. Writes nothing. */
+
+/**
+ * @typedef {object} Job
+ * @property {Float32Array} x
+ * @property {Float32Array | null} out null: to be allocated
+ * @property {number} batch
+ * @property {number} channels
+ * @property {number} spatial H·W
+ * @property {ArrayLike<number> | null} gamma null: 1
+ * @property {ArrayLike<number> | null} beta null: 0
+ * @property {ArrayLike<number> | null} runningMean null: 0, in training alone
+ * @property {ArrayLike<number> | null} runningVar null: 1, in training alone
+ * @property {number} momentum
+ * @property {number} epsilon
+ * @property {boolean} training
+ */
+
+/** The name of a typed array's type, of whatever realm it comes from; undefined for anything else. */
+const typeName = /** @type {(value: unknown) => string | undefined} */ (
+  Function.prototype.call.bind(
+    /** @type {any} */ (Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)).get,
+  )
+);
+
+/** @param {unknown} value @returns {value is Float32Array} */
+export const isFloat32Array = (value) => typeName(value) === 'Float32Array';
+
+/** @param {unknown} value @returns {value is Record<string, unknown>} */
+const isObject = (value) => typeof value === 'object' && value !== null;
+
+/** What came, in a few words. @param {unknown} value @returns {string} */
+function describe(value) {
+  const type = typeName(value);
+  if (type !== undefined) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of ${/** @type {Uint8Array} */ (value).length}`;
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
+  return isObject(value) ? 'an object' : String(value);
+}
+
+/** @param {unknown[]} shape */
+const describeShape = (shape) => `[${shape.slice(0, 8).map(describe).join(', ')}${shape.length > 8 ? ', …' : ''}]`;
+
+/**
+ * @param {new (message: string) => Error} Kind @param {string} argument @param {string} expected @param {string} came
+ * @returns {never}
+ */
+function fail(Kind, argument, expected, came) {
+  throw new Kind(`batchNormalization: ${argument} must ${expected}; got ${came}`);
+}
+
+/** A detached array has length 0, and its buffer takes no new view. @param {string} argument @param {{ length: number, buffer?: ArrayBufferLike }} data */
+function refuseDetached(argument, data) {
+  if (data.length > 0 || data.buffer === undefined) return;
+  try {
+    new Uint8Array(data.buffer);
+  } catch {
+    fail(TypeError, argument, 'hold its values still', 'one whose buffer is detached');
+  }
+}
+
+/**
+ * @param {string} argument @param {unknown} tensor
+ * @returns {{ data: Float32Array, shape: number[] }}
+ */
+function checkTensor(argument, tensor) {
+  if (!isObject(tensor)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(tensor));
+  const { data, shape } = tensor;
+  if (!isFloat32Array(data)) fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data));
+  if (!Array.isArray(shape)) fail(TypeError, `${argument}.shape`, 'be an array [B, C, H, W]', describe(shape));
+  if (shape.length !== 4) fail(RangeError, `${argument}.shape`, 'have four dimensions, [B, C, H, W]', describeShape(shape));
+  for (const size of shape)
+    if (!(Number.isSafeInteger(size) && size >= 0))
+      fail(
+        typeof size === 'number' ? RangeError : TypeError,
+        `${argument}.shape`,
+        'be four non-negative integers, [B, C, H, W]',
+        describeShape(shape),
+      );
+  refuseDetached(`${argument}.data`, data);
+  const size = shape[0] * shape[1] * shape[2] * shape[3];
+  if (data.length !== size)
+    fail(
+      RangeError,
+      `${argument}.data`,
+      `hold ${size} values, the product of ${argument}.shape ${describeShape(shape)}`,
+      String(data.length),
+    );
+  return { data, shape };
+}
+
+/**
+ * @param {string} argument @param {unknown} value a tensor or its bare data
+ * @param {number[]} shape X's @param {string} [orNull] what null would mean
+ * @returns {ArrayLike<number>}
+ */
+function checkPerChannel(argument, value, shape, orNull = '') {
+  const channels = shape[1];
+  const bare = Array.isArray(value) || !isObject(value) || typeName(value) !== undefined;
+  const data = bare ? value : value.data;
+  const name = bare ? argument : `${argument}.data`;
+  const isArray = Array.isArray(data);
+  const type = typeName(data);
+  if (!isArray && type !== 'Float32Array' && type !== 'Float64Array')
+    fail(
+      TypeError,
+      name,
+      `be ${bare ? 'a tensor of shape [1, C, 1, 1] or [C], ' : ''}a Float32Array, a Float64Array or an array of numbers${orNull}`,
+      describe(data),
+    );
+  const numbers = /** @type {Float32Array | Float64Array | unknown[]} */ (data);
+  refuseDetached(name, /** @type {Float32Array} */ (numbers));
+  if (numbers.length !== channels)
+    fail(RangeError, argument, `hold ${channels} values, one a channel of X ${describeShape(shape)}`, String(numbers.length));
+  if (!bare) {
+    const own = value.shape;
+    if (!Array.isArray(own)) fail(TypeError, `${argument}.shape`, 'be an array, [1, C, 1, 1] or [C]', describe(own));
+    const fits =
+      own.length === 1
+        ? own[0] === channels
+        : own.length === 4 && own[0] === 1 && own[1] === channels && own[2] === 1 && own[3] === 1;
+    if (!fits) fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(own));
+  }
+  if (isArray)
+    for (let c = 0; c < channels; c++)
+      if (typeof numbers[c] !== 'number') fail(TypeError, `${name}[${c}]`, 'be a number', describe(numbers[c]));
+  return /** @type {ArrayLike<number>} */ (numbers);
+}
+
+/** @param {ArrayLike<number>} runningVar */
+function refuseNegative(runningVar) {
+  for (let c = 0; c < runningVar.length; c++)
+    if (runningVar[c] < 0) fail(RangeError, 'runningVar', 'hold no negative variance', `${runningVar[c]} for channel ${c}`);
+}
+
+/** @param {ArrayBufferView} a @param {ArrayBufferView} b */
+const overlap = (a, b) =>
+  a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength;
+
+/**
+ * @param {unknown} out @param {Float32Array} x @param {number[]} shape X's
+ * @param {Record<string, ArrayLike<number> | null>} parameters
+ * @returns {Float32Array}
+ */
+function checkOut(out, x, shape, parameters) {
+  let data = out;
+  if (!isFloat32Array(out)) {
+    if (!isObject(out) || typeName(out) !== undefined || Array.isArray(out))
+      fail(TypeError, 'out', `be a Float32Array of ${x.length}, X's length, or a tensor of X's shape`, describe(out));
+    const tensor = checkTensor('out', out);
+    data = tensor.data;
+    if (tensor.shape.some((size, i) => size !== shape[i]))
+      fail(RangeError, 'out.shape', `be X's, ${describeShape(shape)}`, describeShape(tensor.shape));
+  }
+  const values = /** @type {Float32Array} */ (data);
+  if (values === x) return values;
+  refuseDetached('out', values);
+  if (values.length !== x.length)
+    fail(RangeError, 'out', `hold ${x.length} values, as X ${describeShape(shape)} does`, String(values.length));
+  if (overlap(values, x) && values.byteOffset !== x.byteOffset)
+    fail(RangeError, 'out', "be X's own data or memory apart from it", 'memory that overlaps X in part');
+  for (const name in parameters) {
+    const parameter = /** @type {any} */ (parameters[name]);
+    if (typeName(parameter) !== undefined && overlap(values, parameter))
+      fail(RangeError, 'out', `be memory apart from ${name}`, 'memory that overlaps it');
+  }
+  return values;
+}
+
+/**
+ * @param {unknown} X @param {unknown} gamma @param {unknown} beta @param {unknown} runningMean @param {unknown} runningVar
+ * @param {unknown} momentum @param {unknown} epsilon @param {unknown} training @param {unknown} options
+ * @returns {{ job: Job, shape: number[], output: { data: Float32Array, shape: readonly number[] } | null }} shape is X's;
+ *   output what to return as the output where `out` was given
+ */
+export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
+  const { data: x, shape } = checkTensor('X', X);
+  if (typeof momentum !== 'number') fail(TypeError, 'momentum', 'be a number in [0, 1]', describe(momentum));
+  if (!(momentum >= 0 && momentum <= 1)) fail(RangeError, 'momentum', 'be a number in [0, 1]', describe(momentum));
+  if (typeof epsilon !== 'number') fail(TypeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
+  if (!(epsilon >= 0 && epsilon < Infinity)) fail(RangeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
+  if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training));
+  if (!isObject(options)) fail(TypeError, 'options', 'be an object', describe(options));
+  for (const key in options)
+    if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
+
+  const weights = gamma === null ? null : checkPerChannel('gamma', gamma, shape, ', or null for 1');
+  const offsets = beta === null ? null : checkPerChannel('beta', beta, shape, ', or null for 0');
+  if ((runningMean === null) !== (runningVar === null)) {
+    const [missing, given] = runningMean === null ? ['runningMean', 'runningVar'] : ['runningVar', 'runningMean'];
+    fail(TypeError, missing, `be given where ${given} is`, 'null');
+  }
+  if (!training && runningMean === null) fail(TypeError, 'runningMean', 'be given, and runningVar, in inference', 'null');
+  const means = runningMean === null ? null : checkPerChannel('runningMean', runningMean, shape);
+  const variances = runningVar === null ? null : checkPerChannel('runningVar', runningVar, shape);
+  if (variances !== null) refuseNegative(variances);
+
+  const [batch, channels, height, width] = shape;
+  const spatial = height * width;
+  if (training && channels > 0 && batch * spatial === 0)
+    fail(RangeError, 'X', 'hold at least one value a channel in training', `none, of shape ${describeShape(shape)}`);
+  const parameters = { gamma: weights, beta: offsets, runningMean: means, runningVar: variances };
+  const { out: target } = options;
+  const out = target === undefined ? null : checkOut(target, x, shape, parameters);
+  const output = out === null ? null : out === target ? { data: out, shape: [...shape] } : /** @type {any} */ (target);
+  return { job: { x, out, batch, channels, spatial, ...parameters, momentum, epsilon, training }, shape, output };
+}

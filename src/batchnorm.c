@@ -1,0 +1,362 @@
+/* The kernels in the order in which a block of X meets them: statistics, fold, normalize. batchnorm.h is the manual. */
+#include "batchnorm.h"
+#include "simd.h"
+
+/* ---- what the steps share -------------------------------------------------------------------------------------- */
+
+/* How many partial sums a channel has: one a position in columns, the lanes of a slab elsewhere. */
+static inline size_t partials(size_t spatial, bool columns) { return columns ? spatial : BN_LANES; }
+
+/* How many copies of a folded number a channel has: columns want one under each of their lanes. */
+static inline size_t copies(size_t spatial, bool columns) { return columns ? spatial : 1; }
+
+static void clear(double *partial, size_t n) {
+  for (size_t i = 0; i < n; i++) partial[i] = 0;
+}
+
+static double total(const double *partial, size_t n) {
+  double sum = partial[0];
+  for (size_t i = 1; i < n; i++) sum += partial[i];
+  return sum;
+}
+
+static inline bool is_finite(double value) { return value - value == 0; }
+
+/* A folded scale of NaN sends its channel to the normalize step in double. */
+static inline bool in_double(float scale) { return scale != scale; }
+
+/* ---- statistics: the sum --------------------------------------------------------------------------------------- */
+
+static void sum_slabs(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, double *partial) {
+  for (; rows > 0; rows--, x += stride) {
+    const float *slab = x;
+    for (size_t c = 0; c < channels; c++, slab += spatial) {
+      double *lane = partial + BN_LANES * c;
+      f64x2 sum01_f64x2 = load_f64x2(lane), sum23_f64x2 = load_f64x2(lane + 2);
+      f64x2 sum45_f64x2 = load_f64x2(lane + 4), sum67_f64x2 = load_f64x2(lane + 6);
+      size_t i = 0;
+      for (; i + 8 <= spatial; i += 8) {
+        sum01_f64x2 += widen_f32x2(slab + i);
+        sum23_f64x2 += widen_f32x2(slab + i + 2);
+        sum45_f64x2 += widen_f32x2(slab + i + 4);
+        sum67_f64x2 += widen_f32x2(slab + i + 6);
+      }
+      if (spatial & 4) {
+        sum01_f64x2 += widen_f32x2(slab + i);
+        sum23_f64x2 += widen_f32x2(slab + i + 2);
+      }
+      store_f64x2(lane, sum01_f64x2);
+      store_f64x2(lane + 2, sum23_f64x2);
+      store_f64x2(lane + 4, sum45_f64x2);
+      store_f64x2(lane + 6, sum67_f64x2);
+      for (i = spatial & ~(size_t)3; i < spatial; i++) lane[i % 8] += slab[i];
+    }
+  }
+}
+
+static void sum_columns(const float *x, size_t rows, size_t stride, size_t columns, double *partial) {
+  for (; rows >= 4; rows -= 4, x += 4 * stride) {
+    const float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
+    size_t j = 0;
+    for (; j + 2 <= columns; j += 2) {
+      f64x2 sum_f64x2 = load_f64x2(partial + j);
+      sum_f64x2 += widen_f32x2(x + j);
+      sum_f64x2 += widen_f32x2(x1 + j);
+      sum_f64x2 += widen_f32x2(x2 + j);
+      sum_f64x2 += widen_f32x2(x3 + j);
+      store_f64x2(partial + j, sum_f64x2);
+    }
+    for (; j < columns; j++) partial[j] = (((partial[j] + x[j]) + x1[j]) + x2[j]) + x3[j];
+  }
+  for (; rows > 0; rows--, x += stride) {
+    size_t j = 0;
+    for (; j + 2 <= columns; j += 2) store_f64x2(partial + j, load_f64x2(partial + j) + widen_f32x2(x + j));
+    for (; j < columns; j++) partial[j] += x[j];
+  }
+}
+
+void bn_sum(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double *partial) {
+  if (columns)
+    sum_columns(x, rows, stride, channels * spatial, partial);
+  else
+    sum_slabs(x, rows, stride, channels, spatial, partial);
+}
+
+void bn_mean(double *partial, double count, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold) {
+  const size_t n = partials(spatial, columns), m = copies(spatial, columns);
+  const double inv_count = 1 / count;
+  for (size_t c = 0; c < channels; c++, channel++, partial += n, fold += m) {
+    const double sum = total(partial, n);
+    const float mean = (float)(sum * inv_count);
+    const double rest = (sum - count * mean) * inv_count;
+    channel->mean_hi = mean;
+    channel->mean_lo = is_finite(rest) ? rest : 0;
+    for (size_t i = 0; i < m; i++) fold[i] = mean;
+    clear(partial, n);
+  }
+}
+
+/* ---- statistics: the squared deviations ------------------------------------------------------------------------ */
+
+static inline float square(float x, float center) {
+  const float d = x - center;
+  return d * d;
+}
+
+/* The pairwise tree, written as it sums: each of these is the sum of two of half its size. */
+static inline f32x4 squares_of_4(const float *x, f32x4 center_f32x4) {
+  const f32x4 d_f32x4 = load_f32x4(x) - center_f32x4;
+  return d_f32x4 * d_f32x4;
+}
+static inline f32x4 squares_of_8(const float *x, f32x4 center_f32x4) {
+  return squares_of_4(x, center_f32x4) + squares_of_4(x + 4, center_f32x4);
+}
+static inline f32x4 squares_of_16(const float *x, f32x4 center_f32x4) {
+  return squares_of_8(x, center_f32x4) + squares_of_8(x + 8, center_f32x4);
+}
+static inline f32x4 squares_of_32(const float *x, f32x4 center_f32x4) {
+  return squares_of_16(x, center_f32x4) + squares_of_16(x + 16, center_f32x4);
+}
+
+static inline void add_lanes(f64x2 sum_f64x2[2], f32x4 v) {
+  sum_f64x2[0] += widen_low_f32x4(v);
+  sum_f64x2[1] += widen_high_f32x4(v);
+}
+
+static void squares_slabs(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const float *center,
+                          double *partial) {
+  for (; rows > 0; rows--, x += stride) {
+    const float *slab = x;
+    for (size_t c = 0; c < channels; c++, slab += spatial) {
+      double *lane = partial + BN_LANES * c;
+      const f32x4 center_f32x4 = splat_f32x4(center[c]);
+      f64x2 sum_f64x2[2] = {load_f64x2(lane), load_f64x2(lane + 2)};
+      size_t i = 0;
+      for (; i + 64 <= spatial; i += 64) {
+        /* Through memory, or V8 (to version 12) loads all 16 vectors before it uses one, and runs out of registers. */
+        volatile f32x4 half_f32x4 = squares_of_32(slab + i, center_f32x4);
+        add_lanes(sum_f64x2, half_f32x4 + squares_of_32(slab + i + 32, center_f32x4));
+      }
+      if (spatial & 32) {
+        add_lanes(sum_f64x2, squares_of_32(slab + i, center_f32x4));
+        i += 32;
+      }
+      if (spatial & 16) {
+        add_lanes(sum_f64x2, squares_of_16(slab + i, center_f32x4));
+        i += 16;
+      }
+      if (spatial & 8) {
+        add_lanes(sum_f64x2, squares_of_8(slab + i, center_f32x4));
+        i += 8;
+      }
+      if (spatial & 4) {
+        add_lanes(sum_f64x2, squares_of_4(slab + i, center_f32x4));
+        i += 4;
+      }
+      store_f64x2(lane, sum_f64x2[0]);
+      store_f64x2(lane + 2, sum_f64x2[1]);
+      for (; i < spatial; i++) lane[i % 4] += square(slab[i], center[c]);
+    }
+  }
+}
+
+static void squares_columns(const float *x, size_t rows, size_t stride, size_t columns, const float *center, double *partial) {
+  for (; rows >= 4; rows -= 4, x += 4 * stride) {
+    const float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
+    size_t j = 0;
+    for (; j + 4 <= columns; j += 4) {
+      const f32x4 m = load_f32x4(center + j);
+      const f32x4 squares_f32x4 =
+          (squares_of_4(x + j, m) + squares_of_4(x1 + j, m)) + (squares_of_4(x2 + j, m) + squares_of_4(x3 + j, m));
+      store_f64x2(partial + j, load_f64x2(partial + j) + widen_low_f32x4(squares_f32x4));
+      store_f64x2(partial + j + 2, load_f64x2(partial + j + 2) + widen_high_f32x4(squares_f32x4));
+    }
+    for (; j < columns; j++)
+      partial[j] += (square(x[j], center[j]) + square(x1[j], center[j])) + (square(x2[j], center[j]) + square(x3[j], center[j]));
+  }
+  for (; rows > 0; rows--, x += stride) {
+    size_t j = 0;
+    for (; j + 4 <= columns; j += 4) {
+      const f32x4 squares_f32x4 = squares_of_4(x + j, load_f32x4(center + j));
+      store_f64x2(partial + j, load_f64x2(partial + j) + widen_low_f32x4(squares_f32x4));
+      store_f64x2(partial + j + 2, load_f64x2(partial + j + 2) + widen_high_f32x4(squares_f32x4));
+    }
+    for (; j < columns; j++) partial[j] += square(x[j], center[j]);
+  }
+}
+
+void bn_squares(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const float *fold,
+                double *partial) {
+  if (columns)
+    squares_columns(x, rows, stride, channels * spatial, fold, partial);
+  else
+    squares_slabs(x, rows, stride, channels, spatial, fold, partial);
+}
+
+void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns,
+                    const bn_channel *channel, double *partial) {
+  const size_t n = partials(spatial, columns);
+  for (; rows > 0; rows--, x += stride)
+    for (size_t c = 0; c < channels; c++)
+      if (channel[c].variance == BN_REDO)
+        for (size_t i = 0; i < spatial; i++) {
+          const double d = x[c * spatial + i] - channel[c].mean_hi;
+          partial[c * n + (columns ? i : i % 4)] += d * d;
+        }
+}
+
+/* ---- fold ------------------------------------------------------------------------------------------------------ */
+
+static void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step, size_t copies) {
+  channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
+  const double scale = channel->gamma * channel->inv_std;
+  const double shift = channel->beta - channel->mean_lo * scale;
+  const double size = __builtin_fabs(scale);
+  const bool in_float = (size == 0 || (size >= 0x1p-126 && size <= 0x1p127)) && __builtin_fabs(channel->mean_hi) < 0x1p102 &&
+                        __builtin_fabs(shift) < 0x1p102 && (training || shift == (float)shift);
+  for (size_t i = 0; i < copies; i++) {
+    center[i] = (float)channel->mean_hi;
+    center[i + step] = in_float ? (float)scale : __builtin_nanf("");
+    center[i + 2 * step] = (float)shift;
+  }
+}
+
+size_t bn_fold_batch(double *partial, double count, double epsilon, bool redone, size_t channels, size_t spatial, bool columns,
+                     bn_channel *channel, float *fold) {
+  const size_t n = partials(spatial, columns), m = copies(spatial, columns);
+  const double inv_count = 1 / count;
+  size_t redo = 0;
+  for (size_t c = 0; c < channels; c++, partial += n, channel++, fold += m) {
+    if (redone && channel->variance != BN_REDO) continue;
+    const double m2 = total(partial, n) - count * channel->mean_lo * channel->mean_lo;
+    if (!redone && (!(m2 < 1e36) || (epsilon < 1e-30 && !(m2 > count * 1e-28)))) {
+      channel->variance = BN_REDO;
+      clear(partial, n);
+      redo++;
+    } else {
+      channel->variance = m2 < 0 ? 0 : m2 * inv_count;
+      fold_channel(epsilon, true, channel, fold, channels * m, m);
+    }
+  }
+  return redo;
+}
+
+void bn_fold_running(double epsilon, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold) {
+  const size_t m = copies(spatial, columns);
+  for (size_t c = 0; c < channels; c++, channel++, fold += m) {
+    const double mean = channel->mean_hi;
+    const float rounded = (float)mean;
+    if (is_finite(rounded)) channel->mean_hi = rounded;
+    channel->mean_lo = is_finite(rounded) ? mean - rounded : 0;
+    fold_channel(epsilon, false, channel, fold, channels * m, m);
+  }
+}
+
+/* ---- normalize ------------------------------------------------------------------------------------------------- */
+
+static void normalize_f64(float *x, size_t n, const bn_channel *channel) {
+  const f64x2 mean_hi_f64x2 = splat_f64x2(channel->mean_hi), mean_lo_f64x2 = splat_f64x2(channel->mean_lo);
+  const f64x2 inv_std_f64x2 = splat_f64x2(channel->inv_std), gamma_f64x2 = splat_f64x2(channel->gamma);
+  const f64x2 beta_f64x2 = splat_f64x2(channel->beta);
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const f64x2 low_f64x2 = ((widen_f32x2(x + i) - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2;
+    const f64x2 high_f64x2 =
+        ((widen_f32x2(x + i + 2) - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2;
+    store_f32x4(x + i, narrow_f64x2(low_f64x2, high_f64x2));
+  }
+  for (; i < n; i++)
+    x[i] = (float)(((x[i] - channel->mean_hi) - channel->mean_lo) * channel->inv_std * channel->gamma + channel->beta);
+}
+
+static inline void normalize_4(float *x, f32x4 center_f32x4, f32x4 scale_f32x4, f32x4 shift_f32x4) {
+  store_f32x4(x, (load_f32x4(x) - center_f32x4) * scale_f32x4 + shift_f32x4);
+}
+
+static void normalize_slabs(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const bn_channel *channel,
+                            const float *fold) {
+  const float *center = fold, *scale = center + channels, *shift = scale + channels;
+  for (; rows > 0; rows--, x += stride) {
+    float *slab = x;
+    for (size_t c = 0; c < channels; c++, slab += spatial) {
+      if (in_double(scale[c])) {
+        normalize_f64(slab, spatial, channel + c);
+        continue;
+      }
+      const f32x4 center_f32x4 = splat_f32x4(center[c]), scale_f32x4 = splat_f32x4(scale[c]), shift_f32x4 = splat_f32x4(shift[c]);
+      size_t i = 0;
+      for (; i + 16 <= spatial; i += 16) {
+        normalize_4(slab + i, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(slab + i + 4, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(slab + i + 8, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(slab + i + 12, center_f32x4, scale_f32x4, shift_f32x4);
+      }
+      for (; i + 4 <= spatial; i += 4) normalize_4(slab + i, center_f32x4, scale_f32x4, shift_f32x4);
+      for (; i < spatial; i++) slab[i] = (slab[i] - center[c]) * scale[c] + shift[c];
+    }
+  }
+}
+
+static void normalize_columns(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const bn_channel *channel,
+                              const float *fold) {
+  const size_t columns = channels * spatial;
+  const float *center = fold, *scale = center + columns, *shift = scale + columns;
+  for (size_t begin = 0, end; begin < columns; begin = end) {
+    const bool slow = in_double(scale[begin]);
+    for (end = begin + spatial; end < columns && in_double(scale[end]) == slow;) end += spatial;
+    size_t row = 0;
+    if (slow) {
+      for (; row < rows; row++)
+        for (size_t j = begin; j < end; j += spatial) normalize_f64(x + row * stride + j, spatial, channel + j / spatial);
+      continue;
+    }
+    for (; row + 4 <= rows; row += 4) {
+      float *y = x + row * stride, *y1 = y + stride, *y2 = y1 + stride, *y3 = y2 + stride;
+      size_t j = begin;
+      for (; j + 4 <= end; j += 4) {
+        const f32x4 center_f32x4 = load_f32x4(center + j), scale_f32x4 = load_f32x4(scale + j),
+                    shift_f32x4 = load_f32x4(shift + j);
+        normalize_4(y + j, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(y1 + j, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(y2 + j, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(y3 + j, center_f32x4, scale_f32x4, shift_f32x4);
+      }
+      for (; j < end; j++) {
+        y[j] = (y[j] - center[j]) * scale[j] + shift[j];
+        y1[j] = (y1[j] - center[j]) * scale[j] + shift[j];
+        y2[j] = (y2[j] - center[j]) * scale[j] + shift[j];
+        y3[j] = (y3[j] - center[j]) * scale[j] + shift[j];
+      }
+    }
+    for (; row < rows; row++) {
+      float *y = x + row * stride;
+      size_t j = begin;
+      for (; j + 4 <= end; j += 4) normalize_4(y + j, load_f32x4(center + j), load_f32x4(scale + j), load_f32x4(shift + j));
+      for (; j < end; j++) y[j] = (y[j] - center[j]) * scale[j] + shift[j];
+    }
+  }
+}
+
+void bn_normalize(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const bn_channel *channel,
+                  const float *fold) {
+  if (columns)
+    normalize_columns(x, rows, stride, channels, spatial, channel, fold);
+  else
+    normalize_slabs(x, rows, stride, channels, spatial, channel, fold);
+}
+
+/* ---- all of it, for a batch that is in memory ------------------------------------------------------------------ */
+
+void bn_train(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
+              double *partial, bn_channel *channel, float *fold) {
+  const double count = (double)rows * (double)spatial;
+  clear(partial, channels * partials(spatial, columns));
+  bn_sum(x, rows, stride, channels, spatial, columns, partial);
+  bn_mean(partial, count, channels, spatial, columns, channel, fold);
+  bn_squares(x, rows, stride, channels, spatial, columns, fold, partial);
+  if (bn_fold_batch(partial, count, epsilon, false, channels, spatial, columns, channel, fold)) {
+    bn_squares_f64(x, rows, stride, channels, spatial, columns, channel, partial);
+    bn_fold_batch(partial, count, epsilon, true, channels, spatial, columns, channel, fold);
+  }
+  bn_normalize(x, rows, stride, channels, spatial, columns, channel, fold);
+}

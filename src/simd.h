@@ -1,0 +1,66 @@
+/* The few vector helpers of the kernels, in the vector extensions that clang and GCC share, so that the very
+ * loops that ship as WebAssembly SIMD also compile natively, under sanitizers and a fuzzer. */
+#ifndef BN_SIMD_H
+#define BN_SIMD_H
+
+#ifdef __wasm_simd128__
+#include <wasm_simd128.h>
+#endif
+
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef double f64x2 __attribute__((vector_size(16)));
+
+/* memcpy is how C spells an unaligned load or store; each of these is one instruction. */
+static inline f32x4 load_f32x4(const float *from) {
+  f32x4 v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+
+static inline void store_f32x4(float *to, f32x4 v) { __builtin_memcpy(to, &v, sizeof v); }
+
+static inline f64x2 load_f64x2(const double *from) {
+  f64x2 v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+
+static inline void store_f64x2(double *to, f64x2 v) { __builtin_memcpy(to, &v, sizeof v); }
+
+static inline f32x4 splat_f32x4(float value) { return (f32x4){value, value, value, value}; }
+
+static inline f64x2 splat_f64x2(double value) { return (f64x2){value, value}; }
+
+#ifdef __wasm_simd128__
+
+/* Two values straight from memory: cheaper than taking the halves of four apart. */
+static inline f64x2 widen_f32x2(const float *from) { return (f64x2)wasm_f64x2_promote_low_f32x4(wasm_v128_load64_zero(from)); }
+
+static inline f64x2 widen_low_f32x4(f32x4 v) { return (f64x2)wasm_f64x2_promote_low_f32x4((v128_t)v); }
+
+static inline f64x2 widen_high_f32x4(f32x4 v) {
+  return (f64x2)wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle((v128_t)v, (v128_t)v, 2, 3, 2, 3));
+}
+
+/* The builtin is opaque to LLVM: from any other shuffle of two narrowed vectors it makes four scalar conversions. */
+static inline f32x4 narrow_f64x2(f64x2 low, f64x2 high) {
+  return (f32x4)__builtin_wasm_shuffle_i8x16((v128_t)wasm_f32x4_demote_f64x2_zero((v128_t)low),
+                                             (v128_t)wasm_f32x4_demote_f64x2_zero((v128_t)high), 0, 1, 2, 3, 4, 5, 6, 7, 16, 17,
+                                             18, 19, 20, 21, 22, 23);
+}
+
+#else
+
+static inline f64x2 widen_f32x2(const float *from) { return (f64x2){from[0], from[1]}; }
+
+static inline f64x2 widen_low_f32x4(f32x4 v) { return (f64x2){v[0], v[1]}; }
+
+static inline f64x2 widen_high_f32x4(f32x4 v) { return (f64x2){v[2], v[3]}; }
+
+static inline f32x4 narrow_f64x2(f64x2 low, f64x2 high) {
+  return (f32x4){(float)low[0], (float)low[1], (float)high[0], (float)high[1]};
+}
+
+#endif
+
+#endif
