@@ -1,0 +1,217 @@
+/* Data on which batch normalization commonly loses its digits, held against float64 and the bounds of docs/numerics.md. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { batchNormalization } from '../js/index.js';
+import {
+  assertWithinBounds,
+  checkCall,
+  normalTensor,
+  outputBound,
+  parametersFor,
+  seeded,
+  seededNormal,
+  sizeOf,
+  tensor,
+  ulp,
+} from './helpers.js';
+import { reference } from './reference.js';
+
+/** Both layouts: along slabs, and across columns. */
+const SHAPES = [
+  [4, 3, 16, 20],
+  [40, 3, 2, 3],
+];
+
+const both = (name, run) => {
+  for (const shape of SHAPES) test(`${name}, [${shape}]`, () => run(shape));
+};
+
+for (const [mean, deviation] of [
+  [0, 1],
+  [1e4, 1e-2],
+  [1e6, 0.1],
+  [-1e7, 1],
+  [16777215, 0.5],
+  [1e30, 1e24],
+  [1e-30, 1e-30],
+])
+  both(`mean ${mean}, deviation ${deviation}`, (shape) => {
+    const { gamma, beta } = parametersFor(shape[1]);
+    const X = normalTensor(shape, 5, mean, deviation);
+    checkCall(X, [null, null], 'plain');
+    checkCall(X, [gamma, beta], 'with gamma and beta');
+    checkCall(X, [gamma, beta, null, null, 0, 0], 'with epsilon 0');
+  });
+
+both('errors in ULP stay under 3, wherever the mean lies', (shape) => {
+  for (const mean of [0, 1, 1e3, 1e5, 1e7]) {
+    const X = normalTensor(shape, 9, mean);
+    const [output] = batchNormalization(X, null, null);
+    const { output: exact } = reference(X, null, null);
+    const worst = output.data.reduce((most, y, i) => Math.max(most, Math.abs(y - exact[i]) / ulp(exact[i])), 0);
+    assert.ok(worst < 3, `${worst} ULP at mean ${mean}`);
+  }
+});
+
+both('a constant channel gives exactly beta', (shape) => {
+  for (const value of [0, 1, 0.1, -16777215, 1e-40, 3.4e38]) {
+    const X = tensor(shape, () => value);
+    const { beta } = parametersFor(shape[1]);
+    const [output, runningMean, runningVar] = batchNormalization(X, null, beta, null, null, 0);
+    output.data.forEach((y, i) => {
+      assert.equal(y, beta[Math.floor(i / (shape[2] * shape[3])) % shape[1]]);
+    });
+    for (const mean of runningMean.data) assert.equal(mean, Math.fround(value));
+    for (const variance of runningVar.data) assert.equal(variance, 0);
+  }
+});
+
+both('a constant channel with epsilon 0 is 0/0', (shape) => {
+  const [output] = batchNormalization(
+    tensor(shape, () => 7),
+    null,
+    null,
+    null,
+    null,
+    0.1,
+    0,
+  );
+  assert.ok(output.data.every(Number.isNaN));
+});
+
+test('one value a channel gives beta', () => {
+  const X = normalTensor([1, 9, 1, 1], 3, 100, 50);
+  const beta = [0, 1, -2, 3.5, 0.1, 1e-20, 1e20, 5, 6];
+  const [output, runningMean, runningVar] = batchNormalization(X, null, beta, null, null, 0);
+  assert.deepEqual(output.data, Float32Array.from(beta));
+  assert.deepEqual(runningMean.data, X.data);
+  assert.deepEqual(runningVar.data, new Float32Array(9));
+});
+
+both('all equal but one', (shape) => {
+  for (const [most, one] of [
+    [1, 2],
+    [16777215, 16777214],
+    [1e6, 1e6 + 0.0625],
+    [0, 1e-20],
+    [1, 1 + 2 ** -23],
+    [2, 2 - 2 ** -23],
+  ])
+    for (const epsilon of [1e-5, 0])
+      checkCall(
+        tensor(shape, (i) => (i % (shape[2] * shape[3]) === 1 ? one : most)),
+        [null, null, null, null, 0, epsilon],
+        `${most} but ${one}`,
+      );
+});
+
+both('two neighbouring floats', (shape) => {
+  const next = seeded(4);
+  for (const base of [1, 1.5, 2, 1e7, 2 ** -100])
+    checkCall(
+      tensor(shape, () => (next() < 0.3 ? base : Math.fround(base * (1 + 2 ** -23)))),
+      [null, null, null, null, 0, 0],
+      `around ${base}`,
+    );
+});
+
+both('tiny values', (shape) => {
+  for (const size of [1e-18, 1e-20, 1e-25, 1e-38, 1e-42, 1.4e-45])
+    for (const epsilon of [1e-5, 1e-29, 1e-40, 0])
+      checkCall(normalTensor(shape, 8, 0, size), [null, null, null, null, 0, epsilon], `${size}, epsilon ${epsilon}`);
+});
+
+both('huge values', (shape) => {
+  for (const size of [1e15, 1e17, 1e18, 1e19, 1e25, 3e37])
+    checkCall(normalTensor(shape, 8, 0, size), [null, null, null, null, 0, 1e-5], `${size}`);
+  const ends = tensor(shape, (i) => (i % 2 ? 3.4e38 : -3.4e38));
+  checkCall(ends, [null, null], 'both ends');
+  const [, , runningVar] = batchNormalization(ends, null, null, null, null, 0);
+  for (const variance of runningVar.data) assert.equal(variance, Infinity, 'a variance beyond float32');
+});
+
+both('magnitudes from end to end', (shape) => {
+  const next = seeded(6);
+  const X = tensor(shape, () => (next() - 0.5) * 2 ** (next() * 250 - 130));
+  checkCall(X, [null, null], 'epsilon 1e-5');
+  checkCall(X, [null, null, null, null, 0, 0], 'epsilon 0');
+});
+
+both('extreme parameters', (shape) => {
+  const X = normalTensor(shape, 2);
+  for (const gamma of [0, 1e-45, 1e-39, 1e-30, 1e-300, 1e30, 1e37, -1e-40])
+    for (const beta of [0, 1e-45, 0.1, -1e30, 3e38]) {
+      const args = [new Float64Array(3).fill(gamma), new Float64Array(3).fill(beta)];
+      checkCall(X, args, `gamma ${gamma}, beta ${beta}`);
+      checkCall(X, [...args, [0.1, -1e-3, 1e5], [0.1, 1e-30, 1e10], 0.1, 1e-5, false], `inference, gamma ${gamma}, beta ${beta}`);
+    }
+});
+
+both('inference far from zero', (shape) => {
+  for (const [mean, deviation] of [
+    [0, 1],
+    [1e6, 0.1],
+    [-1e7, 1],
+    [0.1, 1e-3],
+    [1e30, 1e25],
+    [1e-40, 1e-40],
+  ]) {
+    const X = normalTensor(shape, 7, mean, deviation);
+    const variance = deviation * deviation;
+    const { gamma, beta } = parametersFor(3);
+    for (const means of [Float32Array.of(mean, mean, mean), [mean, mean * (1 + 1e-9), mean * 1.1]])
+      for (const offsets of [beta, [0.1, -0.3, 1e-3], null])
+        checkCall(X, [gamma, offsets, means, [variance, variance * 2, variance / 3], 0.1, 1e-12, false], `mean ${mean}`);
+  }
+});
+
+both('inference with statistics at the ends of double', (shape) => {
+  const X = normalTensor(shape, 7);
+  for (const mean of [0, 1e300, -1e200, 1e-300, Infinity, NaN])
+    for (const variance of [0, 1e-300, 1e300, Infinity, NaN])
+      for (const gamma of [1, 0, 1e300, 1e-300, Infinity, NaN]) {
+        const args = [[gamma, gamma, 1], [0, 1, 0.1], [mean, mean, 0], [variance, 1, variance], 0.1, 0, false];
+        assertWithinBounds(X, args, batchNormalization(X, ...args), `mean ${mean}, variance ${variance}, gamma ${gamma}`);
+      }
+});
+
+both('NaN and infinity stay in their channel and go where float64 sends them', (shape) => {
+  for (const special of [[NaN], [Infinity], [-Infinity], [Infinity, -Infinity]]) {
+    const X = normalTensor(shape, 3);
+    special.forEach((value, k) => {
+      X.data[shape[2] * shape[3] + 5 * k] = value; // in channel 1
+    });
+    const { gamma, beta, runningMean, runningVar } = parametersFor(3);
+    checkCall(X, [gamma, beta], `training, ${special}`);
+    checkCall(X, [gamma, beta, runningMean, runningVar, 0.1, 1e-5, false], `inference, ${special}`);
+    const [output, newMean, newVar] = batchNormalization(X, null, null, null, null, 0);
+    assert.ok(!Number.isFinite(newMean.data[1]) && Number.isNaN(newVar.data[1]));
+    output.data.forEach((y, i) => {
+      assert.equal(Number.isNaN(y), Math.floor(i / (shape[2] * shape[3])) % 3 === 1);
+    });
+  }
+  const positive = normalTensor(shape, 3);
+  positive.data[shape[2] * shape[3]] = Infinity;
+  assert.equal(batchNormalization(positive, null, null, null, null, 0)[1].data[1], Infinity);
+});
+
+test('the mean of ten million values a million away', () => {
+  const shape = [10, 1, 1000, 1000];
+  const next = seeded(11);
+  const X = tensor(shape, () => 1e6 + 0.1 * (next() - 0.5));
+  const [output] = batchNormalization(X, null, null);
+  const { output: exact, p } = reference(X, null, null);
+  for (let i = 0; i < sizeOf(shape); i += 997) assert.ok(Math.abs(output.data[i] - exact[i]) <= outputBound(true, p[i], 1, 0));
+});
+
+test('a thousand random sets come near the bound and never past it', () => {
+  const next = seeded(12);
+  let worst = 0;
+  for (let k = 0; k < 1000; k++) {
+    const shape = [1 + Math.floor(next() * 6), 2, 1 + Math.floor(next() * 9), 1 + Math.floor(next() * 9)];
+    const normal = seededNormal(k, (next() - 0.5) * 2 ** (next() * 40 - 15), 2 ** (next() * 20 - 10));
+    const args = [[1, -1.5], [0, next()], null, null, 0.5, next() < 0.5 ? 0 : 1e-5];
+    if (sizeOf(shape) > 2) worst = Math.max(worst, checkCall(tensor(shape, normal), args, `set ${k}`));
+  }
+  assert.ok(worst > 0.2, `the worst error is only ${worst} of the bound: the check is blind`);
+});

@@ -1,0 +1,127 @@
+/* What the tests share: seeded data, exact comparison, the bounds, and a call within a work area of a given size. */
+import assert from 'node:assert/strict';
+import { batchNormalization } from '../js/index.js';
+import { run, workArea } from '../js/kernel.js';
+import { planTiles } from '../js/tiles.js';
+import { validate } from '../js/validate.js';
+import { channelOf, reference } from './reference.js';
+
+/** Uniform numbers in [0, 1) from a seed (mulberry32). */
+export function seeded(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Normally distributed numbers from a seed (Box and Muller). */
+export function seededNormal(seed, mean = 0, deviation = 1) {
+  const uniform = seeded(seed);
+  return () => mean + deviation * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
+
+export const sizeOf = (shape) => shape.reduce((product, size) => product * size, 1);
+
+/** A tensor filled by `next(i)`. */
+export const tensor = (shape, next) => ({ data: Float32Array.from({ length: sizeOf(shape) }, (_, i) => next(i)), shape });
+
+export const normalTensor = (shape, seed = 1, mean = 0, deviation = 1) => tensor(shape, seededNormal(seed, mean, deviation));
+
+/** Per-channel numbers of a fixed, uneven pattern, exact in float32. */
+export const parametersFor = (channels) => {
+  const pattern = (values) => Float32Array.from({ length: channels }, (_, c) => values[c % values.length]);
+  return {
+    gamma: pattern([1.5, -0.75, 0, 2.25, 1]),
+    beta: pattern([0.5, -3, 1.25, 0]),
+    runningMean: pattern([0.25, -1, 0]),
+    runningVar: pattern([1.5, 0.0625, 4, 1]),
+  };
+};
+
+const bitsOf = (data) => new Uint32Array(Float32Array.from(data, (value) => (Number.isNaN(value) ? Number.NaN : value)).buffer);
+
+/** The same bits, any NaN equal to any other. */
+export function assertSameBits(actual, expected, message) {
+  assert.equal(actual.length, expected.length, message);
+  const a = bitsOf(actual);
+  const b = bitsOf(expected);
+  for (let i = 0; i < a.length; i++)
+    if (a[i] !== b[i]) assert.fail(`${message ?? 'bits'}: value ${i} is ${actual[i]}, not ${expected[i]}`);
+}
+
+/** The distance of a float32 to the next larger one in magnitude. */
+export const ulp = (value) => (Math.abs(value) < 2 ** -126 ? 2 ** -149 : 2 ** (Math.floor(Math.log2(Math.abs(value))) - 23));
+
+/** docs/numerics.md, rule 1: how far an output may be from the exact one. */
+export const outputBound = (training, p, gamma, beta) =>
+  training
+    ? 2 ** -21 * Math.abs(p) + 2 ** -23 * Math.abs(beta) + 2 ** -30 * Math.abs(gamma) + 2 ** -149
+    : 2 ** -22 * Math.abs(p) + 2 ** -24 * Math.abs(beta) + 2 ** -149;
+
+/** What the reference itself may be off by: a few roundings of a double. */
+const SLACK = 1 + 2 ** -45;
+const FLOAT32_MAX = 3.4028234663852886e38;
+
+/** Holds a result against the reference: outputs and statistics within their bounds, NaN and infinity at their places. */
+export function assertWithinBounds(X, args, [output, newMean, newVar], message = '') {
+  const [gamma = null, beta = null, runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true] =
+    args;
+  const expected = reference(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training);
+  const [, channels, height, width] = X.shape;
+  const spatial = height * width;
+  assert.deepEqual(output.shape, X.shape);
+  let worst = 0;
+  for (let i = 0; i < X.data.length; i++) {
+    const c = Math.floor(i / spatial) % channels;
+    const y = expected.output[i];
+    const where = () => `${message} value ${i} of [${X.shape}], channel ${c}: ${output.data[i]}, not ${y}`;
+    if (!Number.isFinite(y)) assert.ok(Object.is(output.data[i], y), where());
+    else if (Math.abs(y) * (1 + 2 ** -20) < FLOAT32_MAX) {
+      const bound = outputBound(training, expected.p[i], gamma === null ? 1 : gamma[c], beta === null ? 0 : beta[c]);
+      const error = Math.abs(output.data[i] - y);
+      worst = Math.max(worst, error / bound);
+      if (!(error <= bound * SLACK)) assert.fail(`${where()}; off by ${error}, bound ${bound}`);
+    }
+  }
+  assert.deepEqual(newMean.shape, [1, channels, 1, 1]);
+  assert.deepEqual(newVar.shape, [1, channels, 1, 1]);
+  for (let c = 0; c < channels; c++) {
+    const values = training ? channelOf(X, c) : [];
+    const meanOfMagnitudes = values.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, values.length);
+    const meanBound = (1 - momentum) * values.length * 2 ** -53 * meanOfMagnitudes;
+    const varBound = (1 - momentum) * (1e-6 * expected.variance[c] + 2 ** -150);
+    assertRounded(newMean.data[c], expected.runningMean[c], training ? meanBound : 0, `${message} runningMean ${c}`);
+    assertRounded(newVar.data[c], expected.runningVar[c], training ? varBound : 0, `${message} runningVar ${c}`);
+    assert.ok(!(newVar.data[c] < 0), 'a negative variance');
+  }
+  return worst;
+}
+
+/** `actual` is a value within `bound` of `exact`, rounded to float32. */
+function assertRounded(actual, exact, bound, message) {
+  const same =
+    Object.is(actual, Math.fround(exact)) ||
+    Math.abs(actual - exact) <= bound + ulp(exact) * 0.5 * SLACK + Math.abs(exact) * 2 ** -50;
+  assert.ok(same, `${message}: ${actual}, not ${exact}`);
+}
+
+/** Calls and holds the result against the reference. */
+export function checkCall(X, args, message) {
+  const result = batchNormalization(X, args[0] ?? null, args[1] ?? null, ...args.slice(2));
+  return assertWithinBounds(X, args, result, message);
+}
+
+/** batchNormalization within a work area of `bytes` bytes, without options. Returns the three arrays. */
+export function callWithin(bytes, ...args) {
+  const [X, gamma, beta, runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true] = args;
+  const { job } = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, {});
+  const [begin, end] = workArea();
+  const out = new Float32Array(job.x.length);
+  const newMean = training ? new Float32Array(job.channels) : null;
+  const newVar = training ? new Float32Array(job.channels) : null;
+  run(job, planTiles(job, begin, Math.min(end, begin + bytes)), out, newMean, newVar);
+  return [out, newMean, newVar];
+}
