@@ -85,7 +85,7 @@ export function batchNormalization(
   const out = job.out ?? new Float32Array(job.x.length);
   const newMean = training ? new Float32Array(job.channels) : null;
   const newVar = training ? new Float32Array(job.channels) : null;
-  run(job, planTiles(job, begin, end), out, newMean, newVar);
+  if (out.length > 0) run(job, planTiles(job, begin, end), out, newMean, newVar);
   return [
     output ?? { data: out, shape: [...shape] },
     newMean === null ? statistics(runningMean, job.runningMean) : { data: newMean, shape: [1, job.channels, 1, 1] },

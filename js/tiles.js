@@ -3,7 +3,7 @@
 
 /** Bytes of X to have in memory at a time. From 1 MiB up, memory copies run at their fastest; far beyond, caches end. */
 const TILE = 2 << 20;
-/** Bytes of per-channel state at most: it is walked for every block. */
+/** Bytes of per-channel state, at most: it is walked for every block. */
 const STATE = 1 << 20;
 /** Bytes to copy at a stretch, if the memory has room for that many channels: each copy is a call of some 40 ns. */
 const RUN = 1 << 15;
@@ -35,7 +35,7 @@ const CHANNEL = 48;
  */
 
 /**
- * Plans a call. The layout depends on the dimensions alone, never on memory, since it decides the order of summation.
+ * Plans a call on a tensor that is not empty. The layout depends on the dimensions alone, never on memory, since it decides the order of summation.
  *
  * @param {{ batch: number, channels: number, spatial: number, training: boolean }} dimensions
  * @param {number} begin first byte of the work area, a multiple of 64
@@ -55,17 +55,18 @@ export function planTiles({ batch, channels, spatial, training }, begin, end) {
   let rows = batch;
   let positions = spatial;
   if (channels * (state + volume) > Math.min(TILE, memory)) {
-    range = Math.min(channels, Math.max(Math.floor(TILE / volume), Math.ceil(RUN / slab)));
+    const most = Math.min(channels, Math.floor(STATE / state));
+    range = Math.min(most, Math.max(Math.floor(TILE / volume), Math.ceil(RUN / slab)));
     range = Math.min(range, Math.floor((memory - batch * LINE) / (state + volume)));
     // In inference nothing is gained by residence: one pass over long stretches of X is all there is.
     if (!training || range < 1 || (range < channels && range * slab < SHORT_RUN)) {
       const least = columns ? 4 : 1;
-      range = Math.min(channels, Math.floor(STATE / state), Math.floor(TILE / slab));
-      range = Math.max(1, Math.min(range, Math.floor((memory - least * LINE) / (state + least * slab))));
+      range = Math.min(most, Math.floor((TILE - LINE) / slab), Math.floor((memory - least * LINE) / (state + least * slab)));
+      range = Math.max(1, range);
       const block = Math.min(TILE, memory - range * state);
       const row = range * slab + (range < channels ? LINE : 0);
       rows = Math.min(batch, Math.max(least, Math.floor(block / row / least) * least));
-      if (row > block) positions = Math.floor(block / 256) * 64;
+      if (row > block) positions = Math.min(spatial, Math.floor(block / 256) * 64);
     }
   }
   const channel = begin + 8 * partials * range;

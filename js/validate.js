@@ -36,6 +36,7 @@ function describe(value) {
   if (type !== undefined) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of ${/** @type {Uint8Array} */ (value).length}`;
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
   return isObject(value) ? 'an object' : String(value);
 }

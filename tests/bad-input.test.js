@@ -1,0 +1,332 @@
+/* Every bad argument gets a TypeError or RangeError that names it, what was expected and what came; nothing is written. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runInNewContext } from 'node:vm';
+import { batchNormalization } from '../js/index.js';
+import { normalTensor } from './helpers.js';
+
+const X = normalTensor([2, 3, 2, 2]);
+const three = [1, 2, 3];
+
+function detached(length) {
+  const array = new Float32Array(length);
+  structuredClone(array.buffer, { transfer: [array.buffer] });
+  return array;
+}
+
+/** A valid call's arguments with some replaced, by name. */
+function call(replaced) {
+  const given = {
+    X,
+    gamma: three,
+    beta: three,
+    runningMean: three,
+    runningVar: three,
+    momentum: 0.1,
+    epsilon: 1e-5,
+    training: true,
+    ...replaced,
+  };
+  const { gamma, beta, runningMean, runningVar, momentum, epsilon, training, options } = given;
+  return () => batchNormalization(given.X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
+}
+
+/** Name of the case, what is replaced, the error's type, its message after `batchNormalization: `. */
+const CASES = [
+  ['X missing', { X: undefined }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got undefined'],
+  ['X null', { X: null }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got null'],
+  ['X a number', { X: 5 }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got 5'],
+  ['X bare data', { X: X.data }, TypeError, 'X.data must be a Float32Array; got undefined'],
+  [
+    'X of doubles',
+    { X: { data: new Float64Array(24), shape: X.shape } },
+    TypeError,
+    'X.data must be a Float32Array; got a Float64Array of 24',
+  ],
+  [
+    'X of integers',
+    { X: { data: new Int32Array(24), shape: X.shape } },
+    TypeError,
+    'X.data must be a Float32Array; got an Int32Array of 24',
+  ],
+  ['X of an array', { X: { data: [1, 2], shape: X.shape } }, TypeError, 'X.data must be a Float32Array; got an array of 2'],
+  [
+    'X a pretender',
+    { X: { data: Object.create(Float32Array.prototype), shape: X.shape } },
+    TypeError,
+    'X.data must be a Float32Array; got an object',
+  ],
+  ['no shape', { X: { data: X.data } }, TypeError, 'X.shape must be an array [B, C, H, W]; got undefined'],
+  [
+    'shape a string',
+    { X: { data: X.data, shape: '2,3,2,2' } },
+    TypeError,
+    'X.shape must be an array [B, C, H, W]; got "2,3,2,2"',
+  ],
+  [
+    'three dimensions',
+    { X: { data: X.data, shape: [2, 3, 4] } },
+    RangeError,
+    'X.shape must have four dimensions, [B, C, H, W]; got [2, 3, 4]',
+  ],
+  [
+    'a fraction',
+    { X: { data: X.data, shape: [2, 3, 1, 4.5] } },
+    RangeError,
+    'X.shape must be four non-negative integers, [B, C, H, W]; got [2, 3, 1, 4.5]',
+  ],
+  [
+    'a negative size',
+    { X: { data: X.data, shape: [-2, -3, 2, 2] } },
+    RangeError,
+    'X.shape must be four non-negative integers, [B, C, H, W]; got [-2, -3, 2, 2]',
+  ],
+  [
+    'NaN as a size',
+    { X: { data: X.data, shape: [NaN, 3, 2, 2] } },
+    RangeError,
+    'X.shape must be four non-negative integers, [B, C, H, W]; got [NaN, 3, 2, 2]',
+  ],
+  [
+    'a size that is text',
+    { X: { data: X.data, shape: ['2', 3, 2, 2] } },
+    TypeError,
+    'X.shape must be four non-negative integers, [B, C, H, W]; got ["2", 3, 2, 2]',
+  ],
+  [
+    'too little data',
+    { X: { data: new Float32Array(23), shape: X.shape } },
+    RangeError,
+    'X.data must hold 24 values, the product of X.shape [2, 3, 2, 2]; got 23',
+  ],
+  [
+    'X detached',
+    { X: { data: detached(24), shape: X.shape } },
+    TypeError,
+    'X.data must hold its values still; got one whose buffer is detached',
+  ],
+  [
+    'X detached and empty',
+    { X: { data: detached(24), shape: [0, 3, 2, 2] } },
+    TypeError,
+    'X.data must hold its values still; got one whose buffer is detached',
+  ],
+  [
+    'no values a channel',
+    { X: { data: new Float32Array(0), shape: [0, 3, 2, 2] } },
+    RangeError,
+    'X must hold at least one value a channel in training; got none, of shape [0, 3, 2, 2]',
+  ],
+
+  [
+    'gamma missing',
+    { gamma: undefined },
+    TypeError,
+    'gamma must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers, or null for 1; got undefined',
+  ],
+  [
+    'gamma a number',
+    { gamma: 1 },
+    TypeError,
+    'gamma must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers, or null for 1; got 1',
+  ],
+  [
+    'beta of integers',
+    { beta: new Int8Array(3) },
+    TypeError,
+    'beta must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers, or null for 0; got an Int8Array of 3',
+  ],
+  ['gamma too long', { gamma: [1, 2, 3, 4] }, RangeError, 'gamma must hold 3 values, one a channel of X [2, 3, 2, 2]; got 4'],
+  [
+    'beta too short',
+    { beta: new Float32Array(2) },
+    RangeError,
+    'beta must hold 3 values, one a channel of X [2, 3, 2, 2]; got 2',
+  ],
+  [
+    'gamma without shape',
+    { gamma: { data: three } },
+    TypeError,
+    'gamma.shape must be an array, [1, C, 1, 1] or [C]; got undefined',
+  ],
+  [
+    'gamma of another shape',
+    { gamma: { data: three, shape: [3, 1, 1, 1] } },
+    RangeError,
+    'gamma.shape must be [1, 3, 1, 1] or [3]; got [3, 1, 1, 1]',
+  ],
+  [
+    'beta of shape [1, C]',
+    { beta: { data: three, shape: [1, 3] } },
+    RangeError,
+    'beta.shape must be [1, 3, 1, 1] or [3]; got [1, 3]',
+  ],
+  [
+    'gamma without data',
+    { gamma: { shape: [3] } },
+    TypeError,
+    'gamma.data must be a Float32Array, a Float64Array or an array of numbers, or null for 1; got undefined',
+  ],
+  ['gamma holding text', { gamma: [1, '2', 3] }, TypeError, 'gamma[1] must be a number; got "2"'],
+  ['beta holding null', { beta: { data: [1, 2, null], shape: [3] } }, TypeError, 'beta.data[2] must be a number; got null'],
+  ['beta with a hole', { beta: new Array(3) }, TypeError, 'beta[0] must be a number; got undefined'],
+  ['gamma holding a bigint', { gamma: [1n, 2, 3] }, TypeError, 'gamma[0] must be a number; got 1n'],
+  ['gamma detached', { gamma: detached(3) }, TypeError, 'gamma must hold its values still; got one whose buffer is detached'],
+  [
+    'runningMean too long',
+    { runningMean: new Float64Array(4) },
+    RangeError,
+    'runningMean must hold 3 values, one a channel of X [2, 3, 2, 2]; got 4',
+  ],
+  [
+    'runningVar of a wrong kind',
+    { runningVar: 'three' },
+    TypeError,
+    'runningVar must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers; got "three"',
+  ],
+  ['runningMean alone', { runningVar: null }, TypeError, 'runningVar must be given where runningMean is; got null'],
+  ['runningVar alone', { runningMean: undefined }, TypeError, 'runningMean must be given where runningVar is; got null'],
+  [
+    'inference without statistics',
+    { runningMean: null, runningVar: null, training: false },
+    TypeError,
+    'runningMean must be given, and runningVar, in inference; got null',
+  ],
+  [
+    'a negative variance',
+    { runningVar: [1, -0.5, 1] },
+    RangeError,
+    'runningVar must hold no negative variance; got -0.5 for channel 1',
+  ],
+  [
+    'a negative variance in inference',
+    { runningVar: Float32Array.of(-1, 1, 1), training: false },
+    RangeError,
+    'runningVar must hold no negative variance; got -1 for channel 0',
+  ],
+
+  ['momentum text', { momentum: '0.1' }, TypeError, 'momentum must be a number in [0, 1]; got "0.1"'],
+  ['momentum null', { momentum: null }, TypeError, 'momentum must be a number in [0, 1]; got null'],
+  ['momentum above 1', { momentum: 1.5 }, RangeError, 'momentum must be a number in [0, 1]; got 1.5'],
+  ['momentum NaN', { momentum: NaN }, RangeError, 'momentum must be a number in [0, 1]; got NaN'],
+  ['epsilon text', { epsilon: 'small' }, TypeError, 'epsilon must be a finite number, 0 or more; got "small"'],
+  ['epsilon negative', { epsilon: -1e-5 }, RangeError, 'epsilon must be a finite number, 0 or more; got -0.00001'],
+  ['epsilon infinite', { epsilon: Infinity }, RangeError, 'epsilon must be a finite number, 0 or more; got Infinity'],
+  ['epsilon NaN', { epsilon: NaN }, RangeError, 'epsilon must be a finite number, 0 or more; got NaN'],
+  ['training a number', { training: 1 }, TypeError, 'training must be true or false; got 1'],
+  ['training null', { training: null }, TypeError, 'training must be true or false; got null'],
+
+  ['options null', { options: null }, TypeError, 'options must be an object; got null'],
+  [
+    'an unknown option',
+    { options: { output: X.data } },
+    TypeError,
+    'options must be { out } or empty; got the unknown option "output"',
+  ],
+  [
+    'out an array',
+    { options: { out: [] } },
+    TypeError,
+    "out must be a Float32Array of 24, X's length, or a tensor of X's shape; got an array of 0",
+  ],
+  [
+    'out null',
+    { options: { out: null } },
+    TypeError,
+    "out must be a Float32Array of 24, X's length, or a tensor of X's shape; got null",
+  ],
+  [
+    'out of doubles',
+    { options: { out: new Float64Array(24) } },
+    TypeError,
+    "out must be a Float32Array of 24, X's length, or a tensor of X's shape; got a Float64Array of 24",
+  ],
+  [
+    'out too short',
+    { options: { out: new Float32Array(23) } },
+    RangeError,
+    'out must hold 24 values, as X [2, 3, 2, 2] does; got 23',
+  ],
+  [
+    'out of another shape',
+    { options: { out: { data: new Float32Array(24), shape: [3, 2, 2, 2] } } },
+    RangeError,
+    "out.shape must be X's, [2, 3, 2, 2]; got [3, 2, 2, 2]",
+  ],
+  [
+    'out a tensor of doubles',
+    { options: { out: { data: new Float64Array(24), shape: X.shape } } },
+    TypeError,
+    'out.data must be a Float32Array; got a Float64Array of 24',
+  ],
+  [
+    'out detached',
+    { options: { out: detached(24) } },
+    TypeError,
+    'out must hold its values still; got one whose buffer is detached',
+  ],
+];
+
+for (const [name, replaced, Kind, message] of CASES)
+  test(name, () => {
+    const before = X.data.slice();
+    assert.throws(call(replaced), (error) => {
+      assert.equal(error.message, `batchNormalization: ${message}`);
+      return error.constructor === Kind;
+    });
+    assert.deepEqual(X.data, before);
+  });
+
+test('out overlapping X in part, on either side', () => {
+  const memory = new Float32Array(40);
+  const tensor = { data: memory.subarray(8, 32), shape: X.shape };
+  for (const begin of [0, 7, 9, 16])
+    assert.throws(call({ X: tensor, options: { out: memory.subarray(begin, begin + 24) } }), {
+      name: 'RangeError',
+      message: "batchNormalization: out must be X's own data or memory apart from it; got memory that overlaps X in part",
+    });
+});
+
+for (const name of ['gamma', 'beta', 'runningMean', 'runningVar'])
+  test(`out overlapping ${name}`, () => {
+    const memory = new Float32Array(40).fill(1);
+    for (const data of [memory.subarray(23, 26), new Float64Array(memory.buffer, 0, 3)])
+      assert.throws(call({ [name]: data, options: { out: memory.subarray(0, 24) } }), {
+        name: 'RangeError',
+        message: `batchNormalization: out must be memory apart from ${name}; got memory that overlaps it`,
+      });
+  });
+
+test('nothing is written before all is checked, out included', () => {
+  const out = new Float32Array(24).fill(7);
+  for (const bad of [
+    { gamma: [1, 2] },
+    { beta: ['x', 1, 2] },
+    { runningVar: [1, 1, -1] },
+    { momentum: 2 },
+    { epsilon: -1 },
+    { training: 'yes' },
+  ])
+    assert.throws(call({ ...bad, options: { out } }));
+  assert.ok(out.every((value) => value === 7));
+});
+
+test('adjacent memory is no overlap', () => {
+  const memory = new Float32Array(48);
+  memory.set(X.data);
+  call({ X: { data: memory.subarray(0, 24), shape: X.shape }, options: { out: memory.subarray(24) } })();
+});
+
+test('undefined takes the default', () => {
+  const plain = batchNormalization(X, null, null);
+  assert.deepEqual(batchNormalization(X, null, null, undefined, undefined, undefined, undefined, undefined, undefined), plain);
+  assert.deepEqual(batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: undefined }), plain);
+});
+
+test('arrays of another realm are arrays', () => {
+  const foreign = runInNewContext(
+    '({ data: Float32Array.of(1, 2, 3, 4), shape: [2, 1, 1, 2], gamma: [2], beta: Float64Array.of(1) })',
+  );
+  const [output] = batchNormalization(foreign, foreign.gamma, foreign.beta);
+  assert.deepEqual(output.data, batchNormalization({ data: Float32Array.of(1, 2, 3, 4), shape: [2, 1, 1, 2] }, [2], [1])[0].data);
+});

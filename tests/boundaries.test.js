@@ -1,0 +1,101 @@
+/* Shapes named after the boundary they probe, held against float64. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { batchNormalization } from '../js/index.js';
+import { workArea } from '../js/kernel.js';
+import { planTiles } from '../js/tiles.js';
+import { callWithin, checkCall, normalTensor, parametersFor, sizeOf } from './helpers.js';
+
+function probe(name, shape) {
+  test(`${name}: [${shape}]`, () => {
+    const X = normalTensor(shape, sizeOf(shape), 10, 2);
+    const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
+    checkCall(X, [gamma, beta, runningMean, runningVar], 'training');
+    checkCall(X, [gamma, beta, runningMean, runningVar, 0.1, 1e-5, false], 'inference');
+  });
+}
+
+probe('one value', [1, 1, 1, 1]);
+for (const width of [2, 3, 4, 5, 7, 8, 9]) probe('about the vector width along a slab', [1, 3, 1, width]);
+for (const channels of [1, 2, 3, 4, 5, 7, 8, 9]) probe('about the vector width across channels', [6, channels, 1, 1]);
+for (const width of [15, 16, 17, 31, 32, 33]) probe('about the unrolled loops and the smaller trees', [2, 3, 1, width]);
+for (const width of [63, 64, 65, 127, 128, 129, 124, 191]) probe('about the tree of 64', [2, 3, 1, width]);
+for (const batch of [1, 2, 3, 4, 5, 7, 8, 9]) probe('about the quad of rows', [batch, 5, 2, 1]);
+for (const spatial of [30, 31, 32, 33]) probe('about the change of layout by positions', [40, 3, spatial, 1]);
+for (const batch of [1, 2, 3, 4, 5]) probe('about the change of layout by batch', [batch, 3, 3, 3]);
+for (const prime of [2, 3, 5, 7, 11, 13, 29, 31, 37, 61, 67, 127, 131, 251, 509])
+  probe('a prime number of positions', [3, 2, prime, 1]);
+probe('one position', [64, 33, 1, 1]);
+probe('49 positions', [8, 20, 7, 7]);
+probe('one channel', [4, 1, 19, 23]);
+probe('2048 channels', [3, 2048, 2, 2]);
+probe('2048 channels of slabs', [2, 2048, 7, 5]);
+probe('a batch of one', [1, 40, 13, 11]);
+probe('a batch of one, one position', [1, 100, 1, 1]);
+probe('rows whose cache lines do not line up', [5, 3, 225, 15]);
+
+/** What the plan makes of a shape in the full work area. */
+const planOf = ([batch, channels, height, width], training = true) =>
+  planTiles({ batch, channels, spatial: height * width, training }, ...workArea());
+
+test('a tile, and one value more or less: a range of channels, then the next', () => {
+  for (const spatial of [1023, 1024, 1025]) {
+    const shape = [8, 65, spatial, 1];
+    assert.ok(planOf(shape).channels < 65 && planOf(shape).resident);
+    const { gamma, beta } = parametersFor(65);
+    checkCall(normalTensor(shape, 3, 5), [gamma, beta]);
+  }
+});
+
+test('a channel larger than memory, in pieces of a slab', () => {
+  const shape = [1, 2, 2048, 1031];
+  assert.ok(planOf(shape).positions < sizeOf(shape) / 2);
+  checkCall(normalTensor(shape, 3, 5), [null, null]);
+});
+
+test('a channel larger than memory, in blocks of rows', () => {
+  const shape = [33, 2, 256, 257];
+  assert.ok(!planOf(shape).resident && planOf(shape).rows < 33);
+  checkCall(normalTensor(shape, 3, 5), [null, null]);
+});
+
+test('rows too short to gather, streamed across columns', () => {
+  const shape = [30001, 70, 1, 1];
+  assert.ok(!planOf(shape).resident && planOf(shape).columns);
+  checkCall(normalTensor(shape, 3, 5), [null, null]);
+});
+
+test('more channels than the state has room for', () => {
+  const shape = [2, 40000, 1, 1];
+  assert.ok(planOf(shape).channels < 40000);
+  checkCall(normalTensor(shape, 3, 5), [null, null]);
+  checkCall(normalTensor(shape, 3, 5), [null, null, new Float32Array(40000), new Float32Array(40000).fill(1), 0.1, 1e-5, false]);
+});
+
+test('inference, a block and one row more or less', () => {
+  const rows = planOf([1000, 16, 32, 32], false).rows;
+  for (const batch of [rows - 1, rows, rows + 1, 2 * rows + 1]) {
+    const { gamma, beta, runningMean, runningVar } = parametersFor(16);
+    checkCall(normalTensor([batch, 16, 32, 32], batch), [gamma, beta, runningMean, runningVar, 0.1, 1e-5, false]);
+  }
+});
+
+test('squares summed again in double, in every kind of plan', () => {
+  for (const [bytes, shape] of [
+    [1 << 20, [4, 3, 20, 20]],
+    [4096, [4, 3, 40, 50]],
+    [4096, [50, 3, 3, 3]],
+    [1 << 20, [50, 3, 3, 3]],
+  ])
+    for (const deviation of [1e-25, 1e19]) {
+      const X = normalTensor(shape, 1, 0, 1);
+      X.data.forEach((value, i) => {
+        if (Math.floor(i / (shape[2] * shape[3])) % 3 === 1) X.data[i] = value * deviation;
+      });
+      const args = [null, null, null, null, 0, 0];
+      checkCall(X, args);
+      const [output, mean, variance] = callWithin(bytes, X, ...args);
+      const expected = batchNormalization(X, ...args);
+      assert.deepEqual([output, mean, variance], [expected[0].data, expected[1].data, expected[2].data]);
+    }
+});

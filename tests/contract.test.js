@@ -1,0 +1,193 @@
+/* What the call promises beside its numbers: what is returned, what is left alone, where X and out may lie. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { batchNormalization } from '../js/index.js';
+import { workArea } from '../js/kernel.js';
+import { assertSameBits, checkCall, normalTensor, parametersFor } from './helpers.js';
+
+const shape = [3, 5, 6, 7];
+const X = normalTensor(shape, 1, 2, 3);
+const { gamma, beta, runningMean, runningVar } = parametersFor(5);
+const training = [gamma, beta, runningMean, runningVar, 0.3, 1e-3, true];
+const inference = [gamma, beta, runningMean, runningVar, 0.3, 1e-3, false];
+const expected = { training: batchNormalization(X, ...training), inference: batchNormalization(X, ...inference) };
+
+test('the results are right to begin with', () => {
+  checkCall(X, training);
+  checkCall(X, inference);
+});
+
+test('momentum is the weight of the old value', () => {
+  const kept = batchNormalization(X, null, null, runningMean, runningVar, 1);
+  assert.deepEqual([kept[1].data, kept[2].data], [runningMean, runningVar]);
+  const replaced = batchNormalization(X, null, null, runningMean, runningVar, 0);
+  const fresh = batchNormalization(X, null, null, null, null, 0);
+  assert.deepEqual([replaced[1].data, replaced[2].data], [fresh[1].data, fresh[2].data]);
+});
+
+test('absent running statistics start at mean 0 and variance 1', () => {
+  const absent = batchNormalization(X, null, null, null, null, 0.4);
+  const given = batchNormalization(X, null, null, new Float32Array(5), new Float32Array(5).fill(1), 0.4);
+  assert.deepEqual(absent, given);
+});
+
+test('gamma and beta null are 1 and 0', () => {
+  assert.deepEqual(batchNormalization(X, null, null), batchNormalization(X, new Float32Array(5).fill(1), new Float32Array(5)));
+});
+
+test('parameters come in every form', () => {
+  const forms = (data) => [
+    data,
+    Float64Array.from(data),
+    Array.from(data),
+    { data, shape: [1, 5, 1, 1] },
+    { data: Float64Array.from(data), shape: [5] },
+    { data: Array.from(data), shape: [1, 5, 1, 1] },
+  ];
+  for (const isTraining of [true, false])
+    for (let k = 0; k < 6; k++) {
+      const [g, b, m, v] = [gamma, beta, runningMean, runningVar].map((data) => forms(data)[k]);
+      const actual = batchNormalization(X, g, b, m, v, 0.3, 1e-3, isTraining);
+      assert.deepEqual(actual, expected[isTraining ? 'training' : 'inference']);
+    }
+});
+
+test('parameters are read as doubles', () => {
+  const third = new Float64Array(5).fill(1 / 3);
+  checkCall(X, [third, third, third, third, 0.1, 1e-5, false], 'not representable in float32');
+  assert.notDeepEqual(
+    batchNormalization(X, null, third, third, third, 0.1, 0, false)[0],
+    batchNormalization(X, null, Float32Array.from(third), third, third, 0.1, 0, false)[0],
+  );
+});
+
+test('inference returns the statistics that came', () => {
+  const mean = { data: runningMean, shape: [1, 5, 1, 1] };
+  const variance = { data: runningVar, shape: [1, 5, 1, 1] };
+  const [, sameMean, sameVar] = batchNormalization(X, gamma, beta, mean, variance, 0.1, 1e-5, false);
+  assert.equal(sameMean, mean);
+  assert.equal(sameVar, variance);
+  for (const form of [runningMean, Float64Array.from(runningMean), Array.from(runningMean), { data: runningMean, shape: [5] }]) {
+    const [, wrapped] = batchNormalization(X, gamma, beta, form, runningVar, 0.1, 1e-5, false);
+    assert.deepEqual(wrapped, { data: runningMean, shape: [1, 5, 1, 1] });
+  }
+});
+
+test('no argument is changed', () => {
+  const frozen = (data) => ({ data: data.slice(), shape: Object.freeze([1, 5, 1, 1]) });
+  const args = [
+    { data: X.data.slice(), shape: Object.freeze([...shape]) },
+    ...[gamma, beta, runningMean, runningVar].map(frozen),
+  ];
+  const before = structuredClone(args);
+  for (const isTraining of [true, false]) {
+    const results = batchNormalization(...args, 0.3, 1e-3, isTraining);
+    assert.deepEqual(args, before);
+    if (isTraining) for (const result of results) for (const arg of args) assert.notEqual(result.data.buffer, arg.data.buffer);
+    assert.notEqual(results[0].shape, args[0].shape);
+  }
+});
+
+for (const mode of ['training', 'inference']) {
+  const args = mode === 'training' ? training : inference;
+
+  test(`out as an array, ${mode}`, () => {
+    const out = new Float32Array(X.data.length);
+    const [output, mean, variance] = batchNormalization(X, ...args, { out });
+    assert.equal(output.data, out);
+    assert.deepEqual([output, mean, variance], expected[mode]);
+  });
+
+  test(`out as a tensor is what is returned, ${mode}`, () => {
+    const out = { data: new Float32Array(X.data.length), shape: [...shape] };
+    const [output] = batchNormalization(X, ...args, { out });
+    assert.equal(output, out);
+    assertSameBits(out.data, expected[mode][0].data);
+  });
+
+  test(`in place, ${mode}`, () => {
+    const copy = { data: X.data.slice(), shape };
+    const [output, mean, variance] = batchNormalization(copy, ...args, { out: copy });
+    assert.equal(output, copy);
+    assert.deepEqual([output, mean, variance], expected[mode]);
+    const view = X.data.slice();
+    batchNormalization({ data: view, shape }, ...args, { out: new Float32Array(view.buffer) });
+    assertSameBits(view, expected[mode][0].data);
+  });
+
+  test(`X and out at odd offsets of larger buffers, ${mode}`, () => {
+    for (const offset of [1, 2, 3, 5, 16, 17]) {
+      const data = new Float32Array(X.data.length + 40).subarray(offset, offset + X.data.length);
+      data.set(X.data);
+      const large = new Float32Array(X.data.length + 40).fill(9);
+      const out = large.subarray(offset + 3, offset + 3 + X.data.length);
+      batchNormalization({ data, shape }, ...args, { out });
+      assertSameBits(out, expected[mode][0].data);
+      assert.ok(
+        large.subarray(0, offset + 3).every((value) => value === 9) &&
+          large.subarray(offset + 3 + out.length).every((value) => value === 9),
+      );
+    }
+  });
+
+  test(`shared memory, ${mode}`, () => {
+    const data = new Float32Array(new SharedArrayBuffer(4 * X.data.length));
+    const out = new Float32Array(new SharedArrayBuffer(4 * X.data.length));
+    data.set(X.data);
+    batchNormalization({ data, shape }, ...args, { out });
+    assertSameBits(out, expected[mode][0].data);
+    batchNormalization({ data, shape }, ...args, { out: data });
+    assertSameBits(data, expected[mode][0].data);
+  });
+
+  test(`the same again and again, whatever came between, ${mode}`, () => {
+    for (let k = 0; k < 20; k++) {
+      batchNormalization(normalTensor([1 + k, 1 + (k % 3), 1 + (k % 7), 5], k), null, null);
+      assert.deepEqual(batchNormalization(X, ...args), expected[mode]);
+    }
+  });
+}
+
+test('empty tensors', () => {
+  for (const empty of [
+    [0, 5, 6, 7],
+    [3, 5, 0, 7],
+    [3, 5, 6, 0],
+  ]) {
+    const results = batchNormalization({ data: new Float32Array(0), shape: empty }, ...inference);
+    assert.deepEqual(results[0], { data: new Float32Array(0), shape: empty });
+    assert.deepEqual(results[1].data, runningMean);
+  }
+  for (const isTraining of [true, false]) {
+    const none = { data: new Float32Array(0), shape: [1, 0, 1, 1] };
+    const results = batchNormalization({ data: new Float32Array(0), shape: [3, 0, 6, 7] }, [], [], [], [], 0.1, 1e-5, isTraining);
+    assert.deepEqual(results, [{ data: new Float32Array(0), shape: [3, 0, 6, 7] }, none, none]);
+  }
+});
+
+test('linear memory is 8 MB at most, and repeated calls leave nothing behind', () => {
+  assert.ok(workArea()[1] <= 8 << 20);
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc');
+  const large = normalTensor([8, 16, 64, 65]);
+  const out = new Float32Array(large.data.length);
+  const held = () => {
+    collect();
+    const { arrayBuffers, heapUsed } = process.memoryUsage();
+    return arrayBuffers + heapUsed;
+  };
+  const repeat = () => {
+    for (let k = 0; k < 20; k++) {
+      batchNormalization(large, null, null);
+      batchNormalization(large, null, null, null, null, 0.1, 1e-5, true, { out });
+      for (let i = 0; i < 100; i++) batchNormalization(X, ...training);
+    }
+    return held();
+  };
+  repeat();
+  const before = repeat();
+  const after = repeat();
+  assert.ok(after - before < 1e6, `${after - before} bytes more after twenty rounds`);
+});
