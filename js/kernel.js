@@ -65,10 +65,11 @@ export function load(module) {
     if (module !== undefined) throw new Error('initialize: a module can be given only once, before anything was compiled');
     return;
   }
-  if (module !== undefined && Object.prototype.toString.call(module) !== '[object WebAssembly.Module]')
-    throw new TypeError('initialize: module must be a WebAssembly.Module, compiled from this package’s own binary');
+  const type = Object.prototype.toString.call(module);
+  const expected = "initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ";
+  if (module !== undefined && type !== '[object WebAssembly.Module]') throw new TypeError(expected + type);
   const { exports } = new WebAssembly.Instance(module ?? compile());
-  if (exports.bn_train === undefined) throw new TypeError('initialize: module must be compiled from this package’s own binary');
+  if (exports.bn_train === undefined) throw new TypeError(`${expected}another module`);
   wasm = /** @type {any} */ (exports);
   f32 = new Float32Array(wasm.memory.buffer);
   f64 = new Float64Array(wasm.memory.buffer);
