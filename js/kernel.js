@@ -68,7 +68,8 @@ export function load(module) {
   const type = Object.prototype.toString.call(module);
   const expected = "initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ";
   if (module !== undefined && type !== '[object WebAssembly.Module]') throw new TypeError(expected + type);
-  const { exports } = new WebAssembly.Instance(module ?? compile());
+  const compiled = module ?? compile();
+  const { exports } = new WebAssembly.Instance(compiled);
   if (exports.bn_train === undefined) throw new TypeError(`${expected}another module`);
   wasm = /** @type {any} */ (exports);
   f32 = new Float32Array(wasm.memory.buffer);
