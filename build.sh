@@ -21,7 +21,7 @@ trap 'rm -r "$(dirname "$wasm")"' EXIT
 # The features are named, since compilers' defaults differ. The loops are vectorized and unrolled by hand; what the
 # compiler would add there, and calls to memset for a handful of values, make the binary larger and no faster.
 emcc src/batchnorm.c -o "$wasm" -std=c11 -Wall -Wextra -Werror \
-  -O2 -fno-vectorize -fno-slp-vectorize -fno-unroll-loops -fno-builtin \
+  -O2 -fno-vectorize -fno-slp-vectorize -fno-unroll-loops -fno-builtin -finline-hint-functions \
   -ffp-contract=off -fno-math-errno \
   -msimd128 -mbulk-memory -mnontrapping-fptoint -msign-ext -mmutable-globals \
   --no-entry -sSTANDALONE_WASM=1 -sFILESYSTEM=0 -sTOTAL_STACK=16384 -sINITIAL_MEMORY=8388608 \

@@ -1,31 +1,18 @@
-/* The same computation in plain JavaScript, twice: tuned as far as it goes, and as one would first write it.
- * Both take { x, out, batch, channels, spatial } and per-channel Float32Arrays, and sum in double. */
+/* Batch normalization in plain JavaScript, twice: tuned as far as it goes, and as one would first write it. Both sum in
+ * double and round once, and take what validate.js makes of the arguments, so that checks and allocations are the same. */
 
-/**
- * What a fold makes of a channel: y = (x − mean) · scale + beta.
- * @typedef {object} Job
- * @property {Float32Array} x
- * @property {Float32Array} out may be x
- * @property {number} batch
- * @property {number} channels
- * @property {number} spatial
- * @property {Float32Array} gamma
- * @property {Float32Array} beta
- * @property {Float32Array} runningMean
- * @property {Float32Array} runningVar
- * @property {number} momentum
- * @property {number} epsilon
- * @property {boolean} training
- */
+/** @import { Job } from '../js/validate.js' */
+
+/* Four sums at a time, since an addition waits for the one before it. */
 
 /** @param {Float32Array} x @param {number} begin @param {number} end */
-function sumRun(x, begin, end) {
+function sum(x, begin, end) {
   let s0 = 0;
   let s1 = 0;
   let s2 = 0;
   let s3 = 0;
   let i = begin;
-  for (const even = end - 3; i < even; i += 4) {
+  for (const last = end - 3; i < last; i += 4) {
     s0 += x[i];
     s1 += x[i + 1];
     s2 += x[i + 2];
@@ -36,13 +23,13 @@ function sumRun(x, begin, end) {
 }
 
 /** @param {Float32Array} x @param {number} begin @param {number} end @param {number} mean */
-function squaresRun(x, begin, end, mean) {
+function squares(x, begin, end, mean) {
   let s0 = 0;
   let s1 = 0;
   let s2 = 0;
   let s3 = 0;
   let i = begin;
-  for (const even = end - 3; i < even; i += 4) {
+  for (const last = end - 3; i < last; i += 4) {
     const d0 = x[i] - mean;
     const d1 = x[i + 1] - mean;
     const d2 = x[i + 2] - mean;
@@ -52,88 +39,140 @@ function squaresRun(x, begin, end, mean) {
     s2 += d2 * d2;
     s3 += d3 * d3;
   }
-  for (; i < end; i++) {
-    const d = x[i] - mean;
-    s0 += d * d;
-  }
+  for (; i < end; i++) s0 += (x[i] - mean) ** 2;
   return s0 + s1 + (s2 + s3);
 }
 
-function normalizeRun(x, out, begin, end, mean, scale, beta) {
+/** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} end @param {number} mean @param {number} scale @param {number} shift */
+function normalize(x, out, begin, end, mean, scale, shift) {
   let i = begin;
-  for (const even = end - 3; i < even; i += 4) {
-    out[i] = (x[i] - mean) * scale + beta;
-    out[i + 1] = (x[i + 1] - mean) * scale + beta;
-    out[i + 2] = (x[i + 2] - mean) * scale + beta;
-    out[i + 3] = (x[i + 3] - mean) * scale + beta;
+  for (const last = end - 3; i < last; i += 4) {
+    out[i] = (x[i] - mean) * scale + shift;
+    out[i + 1] = (x[i + 1] - mean) * scale + shift;
+    out[i + 2] = (x[i + 2] - mean) * scale + shift;
+    out[i + 3] = (x[i + 3] - mean) * scale + shift;
   }
-  for (; i < end; i++) out[i] = (x[i] - mean) * scale + beta;
+  for (; i < end; i++) out[i] = (x[i] - mean) * scale + shift;
 }
 
-/** @param {Job} job */
-export function tuned(job) {
-  const { x, out, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon, training } = job;
+/**
+ * @param {Job} job @param {Float32Array} out @param {Float32Array | null} newMean @param {Float32Array | null} newVar
+ */
+export function tuned(job, out, newMean, newVar) {
+  if (job.spatial < 8 && job.channels > 8) tunedColumns(job, out, newMean, newVar);
+  else tunedSlabs(job, out, newMean, newVar);
+}
+
+/** Channel by channel, along its slabs. @type {typeof tuned} */
+function tunedSlabs(
+  { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
+  out,
+  newMean,
+  newVar,
+) {
+  const row = channels * spatial;
+  const end = batch * row;
   const count = batch * spatial;
-  const all = channels * spatial;
-  const newMean = training ? new Float32Array(channels) : runningMean;
-  const newVar = training ? new Float32Array(channels) : runningVar;
-  if (spatial >= 8) {
-    for (let c = 0; c < channels; c++) {
-      let mean = runningMean[c],
-        variance = runningVar[c];
-      if (training) {
-        let sum = 0;
-        for (let b = 0, at = c * spatial; b < batch; b++, at += all) sum += sumRun(x, at, at + spatial);
-        mean = sum / count;
-        let squares = 0;
-        for (let b = 0, at = c * spatial; b < batch; b++, at += all) squares += squaresRun(x, at, at + spatial, mean);
-        variance = squares / count;
-        newMean[c] = momentum * runningMean[c] + (1 - momentum) * mean;
-        newVar[c] = momentum * runningVar[c] + (1 - momentum) * variance;
-      }
-      const scale = gamma[c] / Math.sqrt(variance + epsilon);
-      for (let b = 0, at = c * spatial; b < batch; b++, at += all) normalizeRun(x, out, at, at + spatial, mean, scale, beta[c]);
-    }
-    return [out, newMean, newVar];
-  }
-  const mean = new Float64Array(channels);
-  const scale = new Float64Array(channels);
-  if (training) {
-    for (let b = 0, i = 0; b < batch; b++)
-      for (let c = 0; c < channels; c++) {
-        let sum = 0;
-        for (const end = i + spatial; i < end; i++) sum += x[i];
-        mean[c] += sum;
-      }
-    for (let c = 0; c < channels; c++) mean[c] /= count;
-    for (let b = 0, i = 0; b < batch; b++)
-      for (let c = 0; c < channels; c++) {
-        const m = mean[c];
-        let sum = 0;
-        for (const end = i + spatial; i < end; i++) {
-          const d = x[i] - m;
-          sum += d * d;
-        }
-        scale[c] += sum;
-      }
-  }
   for (let c = 0; c < channels; c++) {
-    if (training) {
-      const variance = scale[c] / count;
-      newMean[c] = momentum * runningMean[c] + (1 - momentum) * mean[c];
-      newVar[c] = momentum * runningVar[c] + (1 - momentum) * variance;
-      scale[c] = gamma[c] / Math.sqrt(variance + epsilon);
-    } else {
-      mean[c] = runningMean[c];
-      scale[c] = gamma[c] / Math.sqrt(runningVar[c] + epsilon);
+    const begin = c * spatial;
+    let mean = runningMean === null ? 0 : runningMean[c];
+    let variance = runningVar === null ? 1 : runningVar[c];
+    if (newMean !== null) {
+      let total = 0;
+      for (let at = begin; at < end; at += row) total += sum(x, at, at + spatial);
+      const batchMean = total / count;
+      total = 0;
+      for (let at = begin; at < end; at += row) total += squares(x, at, at + spatial, batchMean);
+      newMean[c] = momentum * mean + (1 - momentum) * batchMean;
+      newVar[c] = momentum * variance + (1 - momentum) * (total / count);
+      mean = batchMean;
+      variance = total / count;
+    }
+    const scale = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance + epsilon);
+    const shift = beta === null ? 0 : beta[c];
+    for (let at = begin; at < end; at += row) normalize(x, out, at, at + spatial, mean, scale, shift);
+  }
+}
+
+/** Row by row, a sum for each column: for slabs too short for a loop of their own. @type {typeof tuned} */
+function tunedColumns(
+  { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
+  out,
+  newMean,
+  newVar,
+) {
+  const row = channels * spatial;
+  const end = batch * row;
+  const count = batch * spatial;
+  const means = new Float64Array(row);
+  const scales = new Float64Array(row);
+  const shifts = new Float64Array(row);
+  if (newMean !== null) {
+    for (let at = 0; at < end; at += row) for (let j = 0; j < row; j++) means[j] += x[at + j];
+    spread(means, channels, spatial, (total) => total / count);
+    for (let at = 0; at < end; at += row)
+      for (let j = 0; j < row; j++) {
+        const d = x[at + j] - means[j];
+        scales[j] += d * d;
+      }
+    spread(scales, channels, spatial, (total) => total / count);
+  }
+  for (let c = 0, j = 0; c < channels; c++) {
+    let mean = runningMean === null ? 0 : runningMean[c];
+    let variance = runningVar === null ? 1 : runningVar[c];
+    if (newMean !== null) {
+      newMean[c] = momentum * mean + (1 - momentum) * means[j];
+      newVar[c] = momentum * variance + (1 - momentum) * scales[j];
+      mean = means[j];
+      variance = scales[j];
+    }
+    const scale = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance + epsilon);
+    const shift = beta === null ? 0 : beta[c];
+    for (const next = j + spatial; j < next; j++) {
+      means[j] = mean;
+      scales[j] = scale;
+      shifts[j] = shift;
     }
   }
-  for (let b = 0, i = 0; b < batch; b++)
-    for (let c = 0; c < channels; c++) {
-      const m = mean[c],
-        a = scale[c],
-        shift = beta[c];
-      for (const end = i + spatial; i < end; i++) out[i] = (x[i] - m) * a + shift;
+  for (let at = 0; at < end; at += row)
+    for (let j = 0; j < row; j++) out[at + j] = (x[at + j] - means[j]) * scales[j] + shifts[j];
+}
+
+/** Gives each column what its channel's sum makes. @param {Float64Array} columns @param {number} channels @param {number} spatial @param {(total: number) => number} make */
+function spread(columns, channels, spatial, make) {
+  for (let c = 0; c < channels; c++) {
+    let total = 0;
+    for (let i = 0; i < spatial; i++) total += columns[c * spatial + i];
+    columns.fill(make(total), c * spatial, (c + 1) * spatial);
+  }
+}
+
+/** As the definition reads. @type {typeof tuned} */
+export function naive(
+  { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
+  out,
+  newMean,
+  newVar,
+) {
+  for (let c = 0; c < channels; c++) {
+    let mean = runningMean?.[c] ?? 0;
+    let variance = runningVar?.[c] ?? 1;
+    if (newMean !== null) {
+      let total = 0;
+      for (let b = 0; b < batch; b++) for (let i = 0; i < spatial; i++) total += x[(b * channels + c) * spatial + i];
+      const batchMean = total / (batch * spatial);
+      total = 0;
+      for (let b = 0; b < batch; b++)
+        for (let i = 0; i < spatial; i++) total += (x[(b * channels + c) * spatial + i] - batchMean) ** 2;
+      newMean[c] = momentum * mean + (1 - momentum) * batchMean;
+      newVar[c] = momentum * variance + ((1 - momentum) * total) / (batch * spatial);
+      mean = batchMean;
+      variance = total / (batch * spatial);
     }
-  return [out, newMean, newVar];
+    for (let b = 0; b < batch; b++)
+      for (let i = 0; i < spatial; i++) {
+        const at = (b * channels + c) * spatial + i;
+        out[at] = ((x[at] - mean) / Math.sqrt(variance + epsilon)) * (gamma?.[c] ?? 1) + (beta?.[c] ?? 0);
+      }
+  }
 }

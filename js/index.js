@@ -80,18 +80,22 @@ export function batchNormalization(
   training = true,
   options = {},
 ) {
-  const { job, shape, output } = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
+  const job = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
+  const { channels } = job;
   const [begin, end] = workArea();
   const out = job.out ?? new Float32Array(job.x.length);
-  const newMean = training ? new Float32Array(job.channels) : null;
-  const newVar = training ? new Float32Array(job.channels) : null;
+  const newMean = training ? new Float32Array(channels) : null;
+  const newVar = training ? new Float32Array(channels) : null;
   if (out.length > 0) run(job, planTiles(job, begin, end), out, newMean, newVar);
   return [
-    output ?? { data: out, shape: [...shape] },
-    newMean === null ? statistics(runningMean, job.runningMean) : { data: newMean, shape: [1, job.channels, 1, 1] },
-    newVar === null ? statistics(runningVar, job.runningVar) : { data: newVar, shape: [1, job.channels, 1, 1] },
+    isTensor(options.out) ? options.out : { data: out, shape: [X.shape[0], channels, X.shape[2], X.shape[3]] },
+    newMean === null ? statistics(runningMean, job.runningMean) : { data: newMean, shape: [1, channels, 1, 1] },
+    newVar === null ? statistics(runningVar, job.runningVar) : { data: newVar, shape: [1, channels, 1, 1] },
   ];
 }
+
+/** @param {any} given @returns {given is Tensor} */
+const isTensor = (given) => given !== undefined && !isFloat32Array(given);
 
 /**
  * Running statistics as they are returned in inference: what came, as a tensor of shape [1, C, 1, 1].

@@ -17,15 +17,16 @@
  * @property {boolean} training
  */
 
-/** The name of a typed array's type, of whatever realm it comes from; undefined for anything else. */
-const typeName = /** @type {(value: unknown) => string | undefined} */ (
-  Function.prototype.call.bind(
-    /** @type {any} */ (Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)).get,
-  )
+const typedArrayName = /** @type {() => string | undefined} */ (
+  /** @type {any} */ (Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)).get
 );
 
+/** The name of a typed array's type, of whatever realm it comes from; undefined for anything else. @param {unknown} value */
+const typeName = (value) => (ArrayBuffer.isView(value) ? typedArrayName.call(value) : undefined);
+
 /** @param {unknown} value @returns {value is Float32Array} */
-export const isFloat32Array = (value) => typeName(value) === 'Float32Array';
+export const isFloat32Array = (value) =>
+  ArrayBuffer.isView(value) && (value instanceof Float32Array || typeName(value) === 'Float32Array');
 
 /** @param {unknown} value @returns {value is Record<string, unknown>} */
 const isObject = (value) => typeof value === 'object' && value !== null;
@@ -52,9 +53,9 @@ function fail(Kind, argument, expected, came) {
   throw new Kind(`batchNormalization: ${argument} must ${expected}; got ${came}`);
 }
 
-/** A detached array has length 0, and its buffer takes no new view. @param {string} argument @param {{ length: number, buffer?: ArrayBufferLike }} data */
+/** A detached array has length 0, and its buffer takes no new view. @param {string} argument @param {Float32Array} data */
 function refuseDetached(argument, data) {
-  if (data.length > 0 || data.buffer === undefined) return;
+  if (data.length > 0) return;
   try {
     new Uint8Array(data.buffer);
   } catch {
@@ -72,10 +73,10 @@ function checkTensor(argument, tensor) {
   if (!isFloat32Array(data)) fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data));
   if (!Array.isArray(shape)) fail(TypeError, `${argument}.shape`, 'be an array [B, C, H, W]', describe(shape));
   if (shape.length !== 4) fail(RangeError, `${argument}.shape`, 'have four dimensions, [B, C, H, W]', describeShape(shape));
-  for (const size of shape)
-    if (!(Number.isSafeInteger(size) && size >= 0))
+  for (let k = 0; k < 4; k++)
+    if (!(Number.isSafeInteger(shape[k]) && shape[k] >= 0))
       fail(
-        typeof size === 'number' ? RangeError : TypeError,
+        typeof shape[k] === 'number' ? RangeError : TypeError,
         `${argument}.shape`,
         'be four non-negative integers, [B, C, H, W]',
         describeShape(shape),
@@ -99,35 +100,37 @@ function checkTensor(argument, tensor) {
  */
 function checkPerChannel(argument, value, shape, orNull = '') {
   const channels = shape[1];
-  const bare = Array.isArray(value) || !isObject(value) || typeName(value) !== undefined;
+  const bare = !isObject(value) || ArrayBuffer.isView(value) || Array.isArray(value);
   const data = bare ? value : value.data;
-  const name = bare ? argument : `${argument}.data`;
   const isArray = Array.isArray(data);
-  const type = typeName(data);
-  if (!isArray && type !== 'Float32Array' && type !== 'Float64Array')
+  if (!isArray && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
     fail(
       TypeError,
-      name,
+      bare ? argument : `${argument}.data`,
       `be ${bare ? 'a tensor of shape [1, C, 1, 1] or [C], ' : ''}a Float32Array, a Float64Array or an array of numbers${orNull}`,
       describe(data),
     );
   const numbers = /** @type {Float32Array | Float64Array | unknown[]} */ (data);
-  refuseDetached(name, /** @type {Float32Array} */ (numbers));
-  if (numbers.length !== channels)
+  if (numbers.length !== channels) {
+    if (!isArray) refuseDetached(argument, /** @type {Float32Array} */ (numbers));
     fail(RangeError, argument, `hold ${channels} values, one a channel of X ${describeShape(shape)}`, String(numbers.length));
-  if (!bare) {
-    const own = value.shape;
-    if (!Array.isArray(own)) fail(TypeError, `${argument}.shape`, 'be an array, [1, C, 1, 1] or [C]', describe(own));
-    const fits =
-      own.length === 1
-        ? own[0] === channels
-        : own.length === 4 && own[0] === 1 && own[1] === channels && own[2] === 1 && own[3] === 1;
-    if (!fits) fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(own));
   }
+  if (!bare) checkPerChannelShape(argument, value.shape, channels);
   if (isArray)
     for (let c = 0; c < channels; c++)
-      if (typeof numbers[c] !== 'number') fail(TypeError, `${name}[${c}]`, 'be a number', describe(numbers[c]));
+      if (typeof numbers[c] !== 'number')
+        fail(TypeError, `${argument}${bare ? '' : '.data'}[${c}]`, 'be a number', describe(numbers[c]));
   return /** @type {ArrayLike<number>} */ (numbers);
+}
+
+/** @param {string} argument @param {unknown} shape @param {number} channels */
+function checkPerChannelShape(argument, shape, channels) {
+  if (!Array.isArray(shape)) fail(TypeError, `${argument}.shape`, 'be an array, [1, C, 1, 1] or [C]', describe(shape));
+  const fits =
+    shape.length === 1
+      ? shape[0] === channels
+      : shape.length === 4 && shape[0] === 1 && shape[1] === channels && shape[2] === 1 && shape[3] === 1;
+  if (!fits) fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(shape));
 }
 
 /** @param {ArrayLike<number>} runningVar */
@@ -142,13 +145,12 @@ const overlap = (a, b) =>
 
 /**
  * @param {unknown} out @param {Float32Array} x @param {number[]} shape X's
- * @param {Record<string, ArrayLike<number> | null>} parameters
- * @returns {Float32Array}
+ * @returns {Float32Array} its data
  */
-function checkOut(out, x, shape, parameters) {
+function checkOut(out, x, shape) {
   let data = out;
   if (!isFloat32Array(out)) {
-    if (!isObject(out) || typeName(out) !== undefined || Array.isArray(out))
+    if (!isObject(out) || ArrayBuffer.isView(out) || Array.isArray(out))
       fail(TypeError, 'out', `be a Float32Array of ${x.length}, X's length, or a tensor of X's shape`, describe(out));
     const tensor = checkTensor('out', out);
     data = tensor.data;
@@ -156,25 +158,24 @@ function checkOut(out, x, shape, parameters) {
       fail(RangeError, 'out.shape', `be X's, ${describeShape(shape)}`, describeShape(tensor.shape));
   }
   const values = /** @type {Float32Array} */ (data);
-  if (values === x) return values;
   refuseDetached('out', values);
   if (values.length !== x.length)
     fail(RangeError, 'out', `hold ${x.length} values, as X ${describeShape(shape)} does`, String(values.length));
-  if (overlap(values, x) && values.byteOffset !== x.byteOffset)
+  if (values !== x && overlap(values, x) && values.byteOffset !== x.byteOffset)
     fail(RangeError, 'out', "be X's own data or memory apart from it", 'memory that overlaps X in part');
-  for (const name in parameters) {
-    const parameter = /** @type {any} */ (parameters[name]);
-    if (typeName(parameter) !== undefined && overlap(values, parameter))
-      fail(RangeError, 'out', `be memory apart from ${name}`, 'memory that overlaps it');
-  }
   return values;
+}
+
+/** @param {Float32Array} out @param {string} argument @param {ArrayLike<number> | null} parameter */
+function refuseOverlap(out, argument, parameter) {
+  if (ArrayBuffer.isView(parameter) && overlap(out, parameter))
+    fail(RangeError, 'out', `be memory apart from ${argument}`, 'memory that overlaps it');
 }
 
 /**
  * @param {unknown} X @param {unknown} gamma @param {unknown} beta @param {unknown} runningMean @param {unknown} runningVar
  * @param {unknown} momentum @param {unknown} epsilon @param {unknown} training @param {unknown} options
- * @returns {{ job: Job, shape: number[], output: { data: Float32Array, shape: readonly number[] } | null }} shape is X's;
- *   output what to return as the output where `out` was given
+ * @returns {Job}
  */
 export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
   const { data: x, shape } = checkTensor('X', X);
@@ -187,24 +188,40 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   for (const key in options)
     if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
 
-  const weights = gamma === null ? null : checkPerChannel('gamma', gamma, shape, ', or null for 1');
-  const offsets = beta === null ? null : checkPerChannel('beta', beta, shape, ', or null for 0');
+  const ownGamma = gamma === null ? null : checkPerChannel('gamma', gamma, shape, ', or null for 1');
+  const ownBeta = beta === null ? null : checkPerChannel('beta', beta, shape, ', or null for 0');
   if ((runningMean === null) !== (runningVar === null)) {
     const [missing, given] = runningMean === null ? ['runningMean', 'runningVar'] : ['runningVar', 'runningMean'];
     fail(TypeError, missing, `be given where ${given} is`, 'null');
   }
   if (!training && runningMean === null) fail(TypeError, 'runningMean', 'be given, and runningVar, in inference', 'null');
-  const means = runningMean === null ? null : checkPerChannel('runningMean', runningMean, shape);
-  const variances = runningVar === null ? null : checkPerChannel('runningVar', runningVar, shape);
-  if (variances !== null) refuseNegative(variances);
+  const ownMean = runningMean === null ? null : checkPerChannel('runningMean', runningMean, shape);
+  const ownVar = runningVar === null ? null : checkPerChannel('runningVar', runningVar, shape);
+  if (ownVar !== null) refuseNegative(ownVar);
 
-  const [batch, channels, height, width] = shape;
-  const spatial = height * width;
-  if (training && channels > 0 && batch * spatial === 0)
+  const spatial = shape[2] * shape[3];
+  if (training && shape[1] > 0 && x.length === 0)
     fail(RangeError, 'X', 'hold at least one value a channel in training', `none, of shape ${describeShape(shape)}`);
-  const parameters = { gamma: weights, beta: offsets, runningMean: means, runningVar: variances };
-  const { out: target } = options;
-  const out = target === undefined ? null : checkOut(target, x, shape, parameters);
-  const output = out === null ? null : out === target ? { data: out, shape: [...shape] } : /** @type {any} */ (target);
-  return { job: { x, out, batch, channels, spatial, ...parameters, momentum, epsilon, training }, shape, output };
+  let out = null;
+  if (options.out !== undefined) {
+    out = checkOut(options.out, x, shape);
+    refuseOverlap(out, 'gamma', ownGamma);
+    refuseOverlap(out, 'beta', ownBeta);
+    refuseOverlap(out, 'runningMean', ownMean);
+    refuseOverlap(out, 'runningVar', ownVar);
+  }
+  return {
+    x,
+    out,
+    batch: shape[0],
+    channels: shape[1],
+    spatial,
+    gamma: ownGamma,
+    beta: ownBeta,
+    runningMean: ownMean,
+    runningVar: ownVar,
+    momentum,
+    epsilon,
+    training,
+  };
 }

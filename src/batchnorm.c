@@ -10,11 +10,11 @@ static inline size_t partials(size_t spatial, bool columns) { return columns ? s
 /* How many copies of a folded number a channel has: columns want one under each of their lanes. */
 static inline size_t copies(size_t spatial, bool columns) { return columns ? spatial : 1; }
 
-static void clear(double *partial, size_t n) {
+static inline void clear(double *partial, size_t n) {
   for (size_t i = 0; i < n; i++) partial[i] = 0;
 }
 
-static double total(const double *partial, size_t n) {
+static inline double total(const double *partial, size_t n) {
   double sum = partial[0];
   for (size_t i = 1; i < n; i++) sum += partial[i];
   return sum;
@@ -55,10 +55,11 @@ static void sum_slabs(const float *x, size_t rows, size_t stride, size_t channel
 }
 
 static void sum_columns(const float *x, size_t rows, size_t stride, size_t columns, double *partial) {
+  for (size_t j = columns & ~(size_t)1; j < columns; j++)
+    for (size_t row = 0; row < rows; row++) partial[j] += x[row * stride + j];
   for (; rows >= 4; rows -= 4, x += 4 * stride) {
     const float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
-    size_t j = 0;
-    for (; j + 2 <= columns; j += 2) {
+    for (size_t j = 0; j + 2 <= columns; j += 2) {
       f64x2 sum_f64x2 = load_f64x2(partial + j);
       sum_f64x2 += widen_f32x2(x + j);
       sum_f64x2 += widen_f32x2(x1 + j);
@@ -66,13 +67,9 @@ static void sum_columns(const float *x, size_t rows, size_t stride, size_t colum
       sum_f64x2 += widen_f32x2(x3 + j);
       store_f64x2(partial + j, sum_f64x2);
     }
-    for (; j < columns; j++) partial[j] = (((partial[j] + x[j]) + x1[j]) + x2[j]) + x3[j];
   }
-  for (; rows > 0; rows--, x += stride) {
-    size_t j = 0;
-    for (; j + 2 <= columns; j += 2) store_f64x2(partial + j, load_f64x2(partial + j) + widen_f32x2(x + j));
-    for (; j < columns; j++) partial[j] += x[j];
-  }
+  for (; rows > 0; rows--, x += stride)
+    for (size_t j = 0; j + 2 <= columns; j += 2) store_f64x2(partial + j, load_f64x2(partial + j) + widen_f32x2(x + j));
 }
 
 void bn_sum(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double *partial) {
@@ -160,27 +157,28 @@ static void squares_slabs(const float *x, size_t rows, size_t stride, size_t cha
   }
 }
 
+static inline void add_4(double *partial, f32x4 v) {
+  store_f64x2(partial, load_f64x2(partial) + widen_low_f32x4(v));
+  store_f64x2(partial + 2, load_f64x2(partial + 2) + widen_high_f32x4(v));
+}
+
 static void squares_columns(const float *x, size_t rows, size_t stride, size_t columns, const float *center, double *partial) {
   for (; rows >= 4; rows -= 4, x += 4 * stride) {
     const float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
     size_t j = 0;
     for (; j + 4 <= columns; j += 4) {
       const f32x4 m = load_f32x4(center + j);
-      const f32x4 squares_f32x4 =
-          (squares_of_4(x + j, m) + squares_of_4(x1 + j, m)) + (squares_of_4(x2 + j, m) + squares_of_4(x3 + j, m));
-      store_f64x2(partial + j, load_f64x2(partial + j) + widen_low_f32x4(squares_f32x4));
-      store_f64x2(partial + j + 2, load_f64x2(partial + j + 2) + widen_high_f32x4(squares_f32x4));
+      add_4(partial + j,
+            (squares_of_4(x + j, m) + squares_of_4(x1 + j, m)) + (squares_of_4(x2 + j, m) + squares_of_4(x3 + j, m)));
     }
-    for (; j < columns; j++)
-      partial[j] += (square(x[j], center[j]) + square(x1[j], center[j])) + (square(x2[j], center[j]) + square(x3[j], center[j]));
+    for (; j < columns; j++) {
+      const float m = center[j];
+      partial[j] += (square(x[j], m) + square(x1[j], m)) + (square(x2[j], m) + square(x3[j], m));
+    }
   }
   for (; rows > 0; rows--, x += stride) {
     size_t j = 0;
-    for (; j + 4 <= columns; j += 4) {
-      const f32x4 squares_f32x4 = squares_of_4(x + j, load_f32x4(center + j));
-      store_f64x2(partial + j, load_f64x2(partial + j) + widen_low_f32x4(squares_f32x4));
-      store_f64x2(partial + j + 2, load_f64x2(partial + j + 2) + widen_high_f32x4(squares_f32x4));
-    }
+    for (; j + 4 <= columns; j += 4) add_4(partial + j, squares_of_4(x + j, load_f32x4(center + j)));
     for (; j < columns; j++) partial[j] += square(x[j], center[j]);
   }
 }
@@ -207,7 +205,7 @@ void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels,
 
 /* ---- fold ------------------------------------------------------------------------------------------------------ */
 
-static void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step, size_t copies) {
+static inline void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step, size_t copies) {
   channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
   const double scale = channel->gamma * channel->inv_std;
   const double shift = channel->beta - channel->mean_lo * scale;
@@ -297,6 +295,26 @@ static void normalize_slabs(float *x, size_t rows, size_t stride, size_t channel
   }
 }
 
+/* The columns of channels that are all normalized in float32. */
+static void normalize_columns_f32(float *x, size_t rows, size_t stride, size_t columns, const float *center, const float *scale,
+                                  const float *shift) {
+  for (size_t j = columns & ~(size_t)3; j < columns; j++)
+    for (size_t row = 0; row < rows; row++) x[row * stride + j] = (x[row * stride + j] - center[j]) * scale[j] + shift[j];
+  for (; rows >= 4; rows -= 4, x += 4 * stride) {
+    float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
+    for (size_t j = 0; j + 4 <= columns; j += 4) {
+      const f32x4 m = load_f32x4(center + j), a = load_f32x4(scale + j), b = load_f32x4(shift + j);
+      normalize_4(x + j, m, a, b);
+      normalize_4(x1 + j, m, a, b);
+      normalize_4(x2 + j, m, a, b);
+      normalize_4(x3 + j, m, a, b);
+    }
+  }
+  for (; rows > 0; rows--, x += stride)
+    for (size_t j = 0; j + 4 <= columns; j += 4)
+      normalize_4(x + j, load_f32x4(center + j), load_f32x4(scale + j), load_f32x4(shift + j));
+}
+
 static void normalize_columns(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const bn_channel *channel,
                               const float *fold) {
   const size_t columns = channels * spatial;
@@ -304,36 +322,12 @@ static void normalize_columns(float *x, size_t rows, size_t stride, size_t chann
   for (size_t begin = 0, end; begin < columns; begin = end) {
     const bool slow = in_double(scale[begin]);
     for (end = begin + spatial; end < columns && in_double(scale[end]) == slow;) end += spatial;
-    size_t row = 0;
-    if (slow) {
-      for (; row < rows; row++)
-        for (size_t j = begin; j < end; j += spatial) normalize_f64(x + row * stride + j, spatial, channel + j / spatial);
+    if (!slow) {
+      normalize_columns_f32(x + begin, rows, stride, end - begin, center + begin, scale + begin, shift + begin);
       continue;
     }
-    for (; row + 4 <= rows; row += 4) {
-      float *y = x + row * stride, *y1 = y + stride, *y2 = y1 + stride, *y3 = y2 + stride;
-      size_t j = begin;
-      for (; j + 4 <= end; j += 4) {
-        const f32x4 center_f32x4 = load_f32x4(center + j), scale_f32x4 = load_f32x4(scale + j),
-                    shift_f32x4 = load_f32x4(shift + j);
-        normalize_4(y + j, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(y1 + j, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(y2 + j, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(y3 + j, center_f32x4, scale_f32x4, shift_f32x4);
-      }
-      for (; j < end; j++) {
-        y[j] = (y[j] - center[j]) * scale[j] + shift[j];
-        y1[j] = (y1[j] - center[j]) * scale[j] + shift[j];
-        y2[j] = (y2[j] - center[j]) * scale[j] + shift[j];
-        y3[j] = (y3[j] - center[j]) * scale[j] + shift[j];
-      }
-    }
-    for (; row < rows; row++) {
-      float *y = x + row * stride;
-      size_t j = begin;
-      for (; j + 4 <= end; j += 4) normalize_4(y + j, load_f32x4(center + j), load_f32x4(scale + j), load_f32x4(shift + j));
-      for (; j < end; j++) y[j] = (y[j] - center[j]) * scale[j] + shift[j];
-    }
+    for (size_t row = 0; row < rows; row++)
+      for (size_t j = begin; j < end; j += spatial) normalize_f64(x + row * stride + j, spatial, channel + j / spatial);
   }
 }
 

@@ -117,7 +117,7 @@ export function checkCall(X, args, message) {
 /** batchNormalization within a work area of `bytes` bytes, without options. Returns the three arrays. */
 export function callWithin(bytes, ...args) {
   const [X, gamma, beta, runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true] = args;
-  const { job } = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, {});
+  const job = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, {});
   const [begin, end] = workArea();
   const out = new Float32Array(job.x.length);
   const newMean = training ? new Float32Array(job.channels) : null;

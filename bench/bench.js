@@ -1,0 +1,278 @@
+/* How fast, beside how exact: this package against plain JavaScript and against a copy of X, in one process.
+ *   npm run bench [-- --json] [-- --quick] [-- 8,64,56,56 …]
+ * Seeded; every variant is verified against float64 before it is timed; variants take turns; medians with quartiles. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { buildSync } from 'esbuild';
+import { batchNormalization } from '../js/index.js';
+import { workArea } from '../js/kernel.js';
+import { validate } from '../js/validate.js';
+import { normalTensor, sizeOf, ulp } from '../tests/helpers.js';
+import { reference } from '../tests/reference.js';
+import { naive, tuned } from './plain.js';
+
+const args = process.argv.slice(2);
+const json = args.includes('--json');
+/** Seconds to spend on a shape and mode. */
+const SECONDS = args.includes('--quick') ? 1 : 6;
+const chosen = args.filter((arg) => /^\d/.test(arg)).map((arg) => arg.split(',').map(Number));
+const SHAPES =
+  chosen.length > 0
+    ? chosen
+    : [
+        [2, 2, 2, 2],
+        [64, 512, 1, 1],
+        [4096, 64, 1, 1],
+        [1, 3, 224, 224],
+        [8, 64, 56, 56],
+        [32, 256, 14, 14],
+        [32, 2048, 7, 7],
+        [128, 32, 28, 28],
+        [32, 64, 112, 112],
+        [1, 64, 1024, 1024],
+        [1, 1, 4096, 4096],
+      ];
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const print = (...words) => json || console.log(...words);
+const machine = `${cpus()[0].model}, ${cpus().length} cores, ${process.platform} ${process.arch}, Node ${process.versions.node} (V8 ${process.versions.v8})`;
+
+/** The quartiles of some samples: [first, median, third]. */
+function quartiles(samples) {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return [0.25, 0.5, 0.75].map((part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]);
+}
+
+/** One case: X, the arguments, and its variants by name, each a function that returns the output's data. */
+function prepare(shape, training) {
+  const n = sizeOf(shape);
+  const channels = shape[1];
+  const X = normalTensor(shape, 42, 0.5, 2);
+  const perChannel = (value) => new Float32Array(channels).fill(value);
+  // In place, inference is applied to its own output again and again: scale 0.75 keeps that within bounds.
+  const rest = [perChannel(1.5), perChannel(0.25), perChannel(0.5), perChannel(4), 0.1, 1e-5, training];
+  const out = new Float32Array(n);
+  const own = { data: X.data.slice(), shape };
+  const plain = (compute, target) => () => {
+    const options = target === null ? {} : { out: target };
+    const job = validate(X, ...rest, options);
+    const output = job.out ?? new Float32Array(n);
+    compute(job, output, training ? new Float32Array(channels) : null, training ? new Float32Array(channels) : null);
+    return output;
+  };
+  const variants = {
+    'copy X → out': () => {
+      out.set(X.data);
+      return null;
+    },
+    'copy, fresh': () => {
+      X.data.slice();
+      return null;
+    },
+    'batchnorm, out': () => batchNormalization(X, ...rest, { out })[0].data,
+    'batchnorm, fresh': () => batchNormalization(X, ...rest)[0].data,
+    'batchnorm, in place': () => batchNormalization(own, ...rest, { out: own })[0].data,
+    'tuned JS, out': plain(tuned, out),
+    'tuned JS, fresh': plain(tuned, null),
+    'naive JS, out': plain(naive, out),
+  };
+  return { X, rest, variants };
+}
+
+/** The largest error, in units in the last place of max(|y|, |beta|, |p|), over some of the channels. */
+function largestError(output, X, [gamma, beta, runningMean, runningVar, momentum, epsilon, training]) {
+  const [batch, channels, height, width] = X.shape;
+  const spatial = height * width;
+  let worst = 0;
+  const few = Math.max(1, Math.min(channels, Math.floor(1e6 / (batch * spatial)), 64));
+  for (let k = 0; k < few; k++) {
+    const c = Math.floor((k * channels) / few);
+    const slabs = Array.from({ length: batch }, (_, b) => (b * channels + c) * spatial);
+    const one = { data: new Float32Array(batch * spatial), shape: [batch, 1, height, width] };
+    slabs.forEach((at, b) => {
+      one.data.set(X.data.subarray(at, at + spatial), b * spatial);
+    });
+    const of = (values) => [values[c]];
+    const exact = reference(one, of(gamma), of(beta), of(runningMean), of(runningVar), momentum, epsilon, training);
+    slabs.forEach((at, b) => {
+      for (let i = 0; i < spatial; i++) {
+        const y = exact.output[b * spatial + i];
+        const p = exact.p[b * spatial + i];
+        worst = Math.max(worst, Math.abs(output[at + i] - y) / ulp(Math.max(Math.abs(y), Math.abs(p), Math.abs(beta[c]))));
+      }
+    });
+  }
+  return worst;
+}
+
+function measure(shape, training) {
+  const { X, rest, variants } = prepare(shape, training);
+  const n = sizeOf(shape);
+  const names = Object.keys(variants);
+  const errors = {};
+  for (const name of names) {
+    const output = variants[name]();
+    errors[name] = output === null ? null : largestError(output, X, rest);
+    if (errors[name] > 4) throw new Error(`${name} is wrong on [${shape}]: ${errors[name]} ULP`);
+  }
+  const warm = Math.max(3, Math.min(2000, Math.ceil(2e6 / n)));
+  const inner = Math.max(1, Math.floor(2e5 / n));
+  for (const name of names) for (let i = 0; i < warm; i++) variants[name]();
+  const samples = Object.fromEntries(names.map((name) => [name, []]));
+  const end = performance.now() + SECONDS * 1000;
+  for (let round = 0; round < 5 || (round < 101 && performance.now() < end); round++)
+    names.forEach((_, k) => {
+      const name = names[(k + round) % names.length];
+      const call = variants[name];
+      const begin = process.hrtime.bigint();
+      for (let i = 0; i < inner; i++) call();
+      samples[name].push(Number(process.hrtime.bigint() - begin) / inner);
+    });
+  const of = Object.fromEntries(names.map((name) => [name, quartiles(samples[name])]));
+  return { shape, training, n, samples, errors, quartiles: of, inner };
+}
+
+const median = (result, name) => result.quartiles[name][1];
+
+function report(result) {
+  const { shape, training, n, errors } = result;
+  const megabytes = (4 * n) / 2 ** 20;
+  print(
+    `\n(${shape}) ${training ? 'training' : 'inference'}, ${megabytes >= 1 ? `${megabytes.toFixed(1)} MB` : `${4 * n} bytes`}`,
+  );
+  print('variant              time [quartiles]               ns a value   GB/s  × copy  × tuned JS faster  ULP');
+  for (const [name, [low, mid, high]] of Object.entries(result.quartiles)) {
+    const unit = mid > 1e6 ? [1e6, 'ms'] : mid > 1e3 ? [1e3, 'µs'] : [1, 'ns'];
+    const time = `${(mid / unit[0]).toFixed(2)} ${unit[1]} [${(low / unit[0]).toFixed(2)}–${(high / unit[0]).toFixed(2)}]`;
+    const twin = name.includes('fresh') ? 'tuned JS, fresh' : 'tuned JS, out';
+    print(
+      name.padEnd(20),
+      time.padEnd(30),
+      (mid / n).toFixed(3).padStart(10),
+      ((8 * n) / mid).toFixed(1).padStart(6),
+      (mid / median(result, 'copy X → out')).toFixed(2).padStart(7),
+      (median(result, twin) / mid).toFixed(2).padStart(14),
+      errors[name] === null ? '' : errors[name].toFixed(2).padStart(9),
+    );
+  }
+}
+
+/** What an app ships, minified and gzipped. */
+function shippedBytes() {
+  const { outputFiles } = buildSync({
+    stdin: { contents: "export * from './js/index.js'", resolveDir: root },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    write: false,
+    legalComments: 'none',
+  });
+  return gzipSync(outputFiles[0].contents, { level: 9 }).length;
+}
+
+/** Milliseconds from import to the first result, beyond Node's own start, in processes of their own by turns. */
+function startMilliseconds() {
+  const folder = mkdtempSync(join(tmpdir(), 'batchnorm-'));
+  writeFileSync(join(folder, 'empty.mjs'), '');
+  writeFileSync(
+    join(folder, 'first.mjs'),
+    `import { batchNormalization } from ${JSON.stringify(new URL('../js/index.js', import.meta.url).href)};
+     batchNormalization({ data: new Float32Array(1536), shape: [2, 3, 16, 16] }, null, null);`,
+  );
+  const time = (file) => {
+    const begin = performance.now();
+    execFileSync(process.execPath, [join(folder, file)]);
+    return performance.now() - begin;
+  };
+  const extra = [];
+  for (let k = 0; k < 25; k++) {
+    const empty = time('empty.mjs');
+    extra.push(time('first.mjs') - empty);
+  }
+  rmSync(folder, { recursive: true });
+  return quartiles(extra);
+}
+
+const MB = 2 ** 20;
+
+/** The worst ratio over the results that a row of the table is about, and where. */
+function worst(results, applies, ratio, better) {
+  let found = null;
+  for (const result of results)
+    if (applies(4 * result.n, String(result.shape))) {
+      const value = ratio(result);
+      if (found === null || better(found.value, value)) found = { value, shape: result.shape };
+    }
+  return found;
+}
+
+function summarize(results) {
+  const toCopy = (result) => median(result, 'batchnorm, out') / median(result, 'copy X → out');
+  const faster = (mine, other) => (result) => median(result, other) / median(result, mine);
+  const byOut = faster('batchnorm, out', 'tuned JS, out');
+  const byFresh = faster('batchnorm, fresh', 'tuned JS, fresh');
+  const single = (_, shape) => shape === '1,1,4096,4096';
+  const columns = (_, shape) => shape === '64,512,1,1';
+  const tiny = (_, shape) => shape === '2,2,2,2';
+  const rows = [
+    ['over 32 MB, channels fit: × copy', (bytes, shape) => bytes > 32 * MB && !single(0, shape), toCopy, '≤', 2.8, 1.9],
+    ['one channel of 64 MB: × copy', single, toCopy, '≤', 4, 1.9],
+    [
+      'up to 32 MB: × faster than tuned JS',
+      (bytes, shape) => bytes <= 32 * MB && !columns(0, shape) && !tiny(0, shape),
+      byOut,
+      '≥',
+      3,
+      3,
+    ],
+    ['over 32 MB: × faster than tuned JS', (bytes) => bytes > 32 * MB, byOut, '≥', 3, 2.5],
+    ['(64,512,1,1): × faster than tuned JS', columns, byOut, '≥', 3, 2],
+    ['(2,2,2,2): × faster than plain JS, same checks', tiny, byFresh, '≥', 1, 1],
+    ['fresh output over 1 MB: × faster than tuned JS', (bytes) => bytes > MB, byFresh, '≥', 1.5, 1.3],
+  ];
+  print('\nWhat must be reached (the worst shape of each row)');
+  const table = [];
+  for (const [name, applies, ratio, sign, ...limits] of rows)
+    [true, false].forEach((training, k) => {
+      const found = worst(
+        results.filter((result) => result.training === training),
+        applies,
+        ratio,
+        (a, b) => (sign === '≤' ? b > a : b < a),
+      );
+      if (found === null) return;
+      const reached = sign === '≤' ? found.value <= limits[k] : found.value >= limits[k];
+      table.push({ name, training, ...found, sign, limit: limits[k], reached });
+      print(
+        name.padEnd(50),
+        (training ? 'training' : 'inference').padEnd(10),
+        `${found.value.toFixed(2)} ${sign} ${limits[k]}`.padEnd(12),
+        reached ? 'reached' : 'NOT REACHED',
+        `(${found.shape})`,
+      );
+    });
+  return table;
+}
+
+const revision = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout?.trim() || 'unknown';
+print(
+  `${machine}\nbatchnorm at ${revision}; medians [quartiles] of up to 101 rounds, variants by turns; GB/s count X read and output written`,
+);
+const results = [];
+for (const shape of SHAPES)
+  for (const training of [true, false]) {
+    results.push(measure(shape, training));
+    report(results.at(-1));
+  }
+const table = summarize(results);
+const limits = { linearMemory: workArea()[1], shipped: shippedBytes(), start: startMilliseconds() };
+print(`linear memory ${limits.linearMemory} bytes (≤ ${8 * MB})`);
+print(`what an app ships, minified and gzipped: ${limits.shipped} bytes (≤ 8192)`);
+print(
+  `import to first result beyond Node's own start: ${limits.start[1].toFixed(1)} ms [${limits.start[0].toFixed(1)}–${limits.start[2].toFixed(1)}] (≤ 5)`,
+);
+if (json) console.log(JSON.stringify({ machine, revision, results, table, limits }));
