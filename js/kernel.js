@@ -31,6 +31,9 @@ const FIELDS = 6;
 /** Up to this many values a loop copies faster than TypedArray.prototype.set. */
 const SHORT_COPY = 24;
 
+/** Values of a page of memory. A fresh page costs a third less to obtain by a store than in the midst of a long copy. */
+const PAGE = 1024;
+
 /** @type {Exports} */
 let wasm;
 /** @type {Float32Array} */
@@ -90,7 +93,10 @@ export function workArea() {
 /** @param {Float32Array} to @param {number} at @param {Float32Array} from @param {number} begin @param {number} length */
 function copy(to, at, from, begin, length) {
   if (length < SHORT_COPY) for (let i = 0; i < length; i++) to[at + i] = from[begin + i];
-  else to.set(from.subarray(begin, begin + length), at);
+  else {
+    for (let i = at; i < at + length; i += PAGE) to[i] = 0;
+    to.set(from.subarray(begin, begin + length), at);
+  }
 }
 
 /**
