@@ -45,7 +45,9 @@ let workEnd = 0;
 
 /** @returns {WebAssembly.Module} */
 function compile() {
-  const bytes = Uint8Array.from(atob(binary), (character) => character.charCodeAt(0));
+  const characters = atob(binary);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
   try {
     return new WebAssembly.Module(bytes);
   } catch (reason) {

@@ -35,8 +35,8 @@ function runExample(code) {
       asserted++;
     });
   };
-  const names = Object.keys(batchnorm);
-  new Function('close', ...names, lines.join('\n'))(close, ...names.map((name) => batchnorm[name]));
+  const [names, values] = [Object.keys(batchnorm), Object.values(batchnorm)];
+  new Function('close', ...names, lines.join('\n'))(close, ...values);
   return asserted;
 }
 
