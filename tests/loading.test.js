@@ -127,3 +127,8 @@ test('an engine without WebAssembly gets the same', () => {
     try { initialize() } catch (error) { console.log(error.constructor.name, error.message) }`);
   assert.match(printed, /^Error batchnorm: this environment does not compile WebAssembly \(WebAssembly is not defined\)/);
 });
+
+test('the changelog names the binary', () => {
+  const [entry] = read('CHANGELOG.md').toString().match(/## \[[\s\S]*?sha256\s+`(\w+)`/);
+  assert.ok(entry.includes(sha256(bytes)) && entry.includes(`${bytes.length} bytes`), 'CHANGELOG.md tells of another binary');
+});
