@@ -129,6 +129,8 @@ test('an engine without WebAssembly gets the same', () => {
 });
 
 test('the changelog names the binary', () => {
-  const [entry] = read('CHANGELOG.md').toString().match(/## \[[\s\S]*?sha256\s+`(\w+)`/);
+  const [entry] = read('CHANGELOG.md')
+    .toString()
+    .match(/## \[[\s\S]*?sha256\s+`(\w+)`/);
   assert.ok(entry.includes(sha256(bytes)) && entry.includes(`${bytes.length} bytes`), 'CHANGELOG.md tells of another binary');
 });
