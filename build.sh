@@ -1,5 +1,5 @@
 #!/bin/sh
-# The only build: src → WebAssembly → js/kernel-binary.js, which embeds it, stamped with what it was made from.
+# The only build: src → js/batchnorm.wasm → js/kernel-binary.js, which embeds it, stamped with what it was made from.
 # Prints the binary's size, its gzipped size and its sha256. Needs Node and Emscripten.
 set -eu
 cd "$(dirname "$0")"
@@ -15,12 +15,9 @@ MESSAGE
   exit 1
 fi
 
-wasm=$(mktemp -d)/batchnorm.wasm
-trap 'rm -r "$(dirname "$wasm")"' EXIT
-
 # The features are named, since compilers' defaults differ. The loops are vectorized and unrolled by hand; what the
 # compiler would add there, and calls to memset for a handful of values, make the binary larger and no faster.
-emcc src/batchnorm.c -o "$wasm" -std=c11 -Wall -Wextra -Werror \
+emcc src/batchnorm.c -o js/batchnorm.wasm -std=c11 -Wall -Wextra -Werror \
   -O2 -fno-vectorize -fno-slp-vectorize -fno-unroll-loops -fno-builtin -finline-hint-functions \
   -ffp-contract=off -fno-math-errno \
   -msimd128 -mbulk-memory -mnontrapping-fptoint -msign-ext -mmutable-globals \
@@ -28,13 +25,13 @@ emcc src/batchnorm.c -o "$wasm" -std=c11 -Wall -Wextra -Werror \
   -sEXPORTED_FUNCTIONS=_bn_sum,_bn_mean,_bn_squares,_bn_squares_f64,_bn_fold_batch,_bn_fold_running,_bn_normalize,_bn_train \
   -Wl,--export=__heap_base
 
-COMPILER="$(emcc --version | head -n 1)" node --input-type=module - "$wasm" <<'GENERATE'
+COMPILER="$(emcc --version | head -n 1)" node --input-type=module - <<'GENERATE'
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex');
-const wasm = readFileSync(process.argv[2]);
+const wasm = readFileSync('js/batchnorm.wasm');
 const sources = ['build.sh', 'src/batchnorm.c', 'src/batchnorm.h', 'src/simd.h'];
 writeFileSync(
   'js/kernel-binary.js',

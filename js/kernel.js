@@ -66,13 +66,13 @@ function compile() {
  * @param {WebAssembly.Module} [module] compiled from this package's own binary
  */
 export function load(module) {
-  if (wasm !== undefined) {
-    if (module !== undefined) throw new Error('initialize: a module can be given only once, before anything was compiled');
-    return;
-  }
   const type = Object.prototype.toString.call(module);
   const expected = "initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ";
   if (module !== undefined && type !== '[object WebAssembly.Module]') throw new TypeError(expected + type);
+  if (wasm !== undefined) {
+    if (module !== undefined) throw new Error('initialize: a module can be given only once, before the first call compiles one');
+    return;
+  }
   const compiled = module ?? compile();
   const { exports } = new WebAssembly.Instance(compiled);
   if (exports.bn_train === undefined) throw new TypeError(`${expected}another module`);

@@ -59,7 +59,7 @@ function refuseDetached(argument, data) {
   try {
     new Uint8Array(data.buffer);
   } catch {
-    fail(TypeError, argument, 'hold its values still', 'one whose buffer is detached');
+    fail(TypeError, argument, 'be in memory', 'a buffer that is detached (transferred to another thread?)');
   }
 }
 
@@ -68,11 +68,18 @@ function refuseDetached(argument, data) {
  * @returns {{ data: Float32Array, shape: number[] }}
  */
 function checkTensor(argument, tensor) {
-  if (!isObject(tensor)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(tensor));
+  if (!isObject(tensor) || ArrayBuffer.isView(tensor) || Array.isArray(tensor))
+    fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(tensor));
   const { data, shape } = tensor;
   if (!isFloat32Array(data)) fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data));
   if (!Array.isArray(shape)) fail(TypeError, `${argument}.shape`, 'be an array [B, C, H, W]', describe(shape));
-  if (shape.length !== 4) fail(RangeError, `${argument}.shape`, 'have four dimensions, [B, C, H, W]', describeShape(shape));
+  if (shape.length !== 4)
+    fail(
+      RangeError,
+      `${argument}.shape`,
+      'have four dimensions, [B, C, H, W] (with 1 for those that are missing)',
+      describeShape(shape),
+    );
   for (let k = 0; k < 4; k++)
     if (!(Number.isSafeInteger(shape[k]) && shape[k] >= 0))
       fail(
@@ -107,7 +114,7 @@ function checkPerChannel(argument, value, shape, orNull = '') {
     fail(
       TypeError,
       bare ? argument : `${argument}.data`,
-      `be ${bare ? 'a tensor of shape [1, C, 1, 1] or [C], ' : ''}a Float32Array, a Float64Array or an array of numbers${orNull}`,
+      `be ${bare ? 'a tensor of shape [1, C, 1, 1] or [C], ' : ''}a Float32Array, a Float64Array or an array of numbers${bare ? orNull : ''}`,
       describe(data),
     );
   const numbers = /** @type {Float32Array | Float64Array | unknown[]} */ (data);
@@ -184,19 +191,21 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   if (typeof epsilon !== 'number') fail(TypeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
   if (!(epsilon >= 0 && epsilon < Infinity)) fail(RangeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
   if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training));
-  if (!isObject(options)) fail(TypeError, 'options', 'be an object', describe(options));
+  if (!isObject(options) || ArrayBuffer.isView(options) || Array.isArray(options))
+    fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
   for (const key in options)
     if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
 
   const ownGamma = gamma === null ? null : checkPerChannel('gamma', gamma, shape, ', or null for 1');
   const ownBeta = beta === null ? null : checkPerChannel('beta', beta, shape, ', or null for 0');
-  if ((runningMean === null) !== (runningVar === null)) {
-    const [missing, given] = runningMean === null ? ['runningMean', 'runningVar'] : ['runningVar', 'runningMean'];
-    fail(TypeError, missing, `be given where ${given} is`, 'null');
-  }
-  if (!training && runningMean === null) fail(TypeError, 'runningMean', 'be given, and runningVar, in inference', 'null');
   const ownMean = runningMean === null ? null : checkPerChannel('runningMean', runningMean, shape);
   const ownVar = runningVar === null ? null : checkPerChannel('runningVar', runningVar, shape);
+  if ((ownMean === null) !== (ownVar === null)) {
+    const [missing, given] = ownMean === null ? ['runningMean', 'runningVar'] : ['runningVar', 'runningMean'];
+    fail(TypeError, missing, `be given where ${given} is`, 'null');
+  }
+  if (!training && ownMean === null)
+    fail(TypeError, 'runningMean and runningVar', 'be given in inference (training false)', 'null');
   if (ownVar !== null) refuseNegative(ownVar);
 
   const spatial = shape[2] * shape[3];

@@ -36,7 +36,14 @@ const CASES = [
   ['X missing', { X: undefined }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got undefined'],
   ['X null', { X: null }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got null'],
   ['X a number', { X: 5 }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got 5'],
-  ['X bare data', { X: X.data }, TypeError, 'X.data must be a Float32Array; got undefined'],
+  [
+    'X bare data',
+    { X: X.data },
+    TypeError,
+    'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got a Float32Array of 24',
+  ],
+  ['X an array', { X: [[1, 2]] }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got an array of 1'],
+  ['X without data', { X: { dims: [1] } }, TypeError, 'X.data must be a Float32Array; got undefined'],
   [
     'X of doubles',
     { X: { data: new Float64Array(24), shape: X.shape } },
@@ -67,7 +74,7 @@ const CASES = [
     'three dimensions',
     { X: { data: X.data, shape: [2, 3, 4] } },
     RangeError,
-    'X.shape must have four dimensions, [B, C, H, W]; got [2, 3, 4]',
+    'X.shape must have four dimensions, [B, C, H, W] (with 1 for those that are missing); got [2, 3, 4]',
   ],
   [
     'a fraction',
@@ -103,13 +110,13 @@ const CASES = [
     'X detached',
     { X: { data: detached(24), shape: X.shape } },
     TypeError,
-    'X.data must hold its values still; got one whose buffer is detached',
+    'X.data must be in memory; got a buffer that is detached (transferred to another thread?)',
   ],
   [
     'X detached and empty',
     { X: { data: detached(24), shape: [0, 3, 2, 2] } },
     TypeError,
-    'X.data must hold its values still; got one whose buffer is detached',
+    'X.data must be in memory; got a buffer that is detached (transferred to another thread?)',
   ],
   [
     'no values a channel',
@@ -165,13 +172,18 @@ const CASES = [
     'gamma without data',
     { gamma: { shape: [3] } },
     TypeError,
-    'gamma.data must be a Float32Array, a Float64Array or an array of numbers, or null for 1; got undefined',
+    'gamma.data must be a Float32Array, a Float64Array or an array of numbers; got undefined',
   ],
   ['gamma holding text', { gamma: [1, '2', 3] }, TypeError, 'gamma[1] must be a number; got "2"'],
   ['beta holding null', { beta: { data: [1, 2, null], shape: [3] } }, TypeError, 'beta.data[2] must be a number; got null'],
   ['beta with a hole', { beta: new Array(3) }, TypeError, 'beta[0] must be a number; got undefined'],
   ['gamma holding a bigint', { gamma: [1n, 2, 3] }, TypeError, 'gamma[0] must be a number; got 1n'],
-  ['gamma detached', { gamma: detached(3) }, TypeError, 'gamma must hold its values still; got one whose buffer is detached'],
+  [
+    'gamma detached',
+    { gamma: detached(3) },
+    TypeError,
+    'gamma must be in memory; got a buffer that is detached (transferred to another thread?)',
+  ],
   [
     'runningMean too long',
     { runningMean: new Float64Array(4) },
@@ -190,7 +202,7 @@ const CASES = [
     'inference without statistics',
     { runningMean: null, runningVar: null, training: false },
     TypeError,
-    'runningMean must be given, and runningVar, in inference; got null',
+    'runningMean and runningVar must be given in inference (training false); got null',
   ],
   [
     'a negative variance',
@@ -216,7 +228,8 @@ const CASES = [
   ['training a number', { training: 1 }, TypeError, 'training must be true or false; got 1'],
   ['training null', { training: null }, TypeError, 'training must be true or false; got null'],
 
-  ['options null', { options: null }, TypeError, 'options must be an object; got null'],
+  ['options null', { options: null }, TypeError, 'options must be an object, { out } or empty; got null'],
+  ['options an array', { options: X.data }, TypeError, 'options must be an object, { out } or empty; got a Float32Array of 24'],
   [
     'an unknown option',
     { options: { output: X.data } },
@@ -263,7 +276,7 @@ const CASES = [
     'out detached',
     { options: { out: detached(24) } },
     TypeError,
-    'out must hold its values still; got one whose buffer is detached',
+    'out must be in memory; got a buffer that is detached (transferred to another thread?)',
   ],
 ];
 

@@ -2,5 +2,10 @@
 import { execSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
-if (!existsSync(new URL('../node_modules/fast-check', import.meta.url)))
-  execSync('npm ci --no-audit --no-fund', { stdio: 'inherit' });
+if (!existsSync(new URL('../node_modules/.package-lock.json', import.meta.url)))
+  try {
+    execSync('npm ci --no-audit --no-fund', { stdio: 'inherit' });
+  } catch {
+    console.error('The development dependencies could not be installed: see above; run `npm ci`, then `npm test`.');
+    process.exitCode = 1;
+  }

@@ -36,6 +36,10 @@ test('the stamp tells the binary’s own size and hash', () => {
   assert.ok(stamp.includes(`Binary: ${bytes.length} bytes, sha256 ${sha256(bytes)}`));
 });
 
+test('the bare module is the embedded one', () => {
+  assert.deepEqual(readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm'))), bytes);
+});
+
 test('the binary imports nothing, takes 8 MB at most, and can never grow', () => {
   const module = new WebAssembly.Module(bytes);
   assert.deepEqual(WebAssembly.Module.imports(module), []);
@@ -75,7 +79,7 @@ test('initialize takes a compiled module, once, before anything was compiled', (
   const printed = inFreshNode(`${MODULE} initialize(module); initialize();
     console.log(batchNormalization(X, null, null, null, null, 0, 0)[0].data.join());
     try { initialize(module) } catch (error) { console.log(error.constructor.name, error.message) }`);
-  assert.equal(printed, '-1,1\nError initialize: a module can be given only once, before anything was compiled');
+  assert.equal(printed, '-1,1\nError initialize: a module can be given only once, before the first call compiles one');
 });
 
 test('initialize refuses anything else, and works afterwards', () => {
