@@ -25,7 +25,8 @@ import { isFloat32Array, validate } from './validate.js';
 /**
  * @typedef {object} Options
  * @property {Float32Array | Tensor} [out] receives the output instead of a new array: a Float32Array of X's length or a
- *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap anything else.
+ *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap anything
+ *   else (of two SharedArrayBuffer objects on the same memory JavaScript cannot tell).
  */
 
 /**
@@ -45,7 +46,7 @@ import { isFloat32Array, validate } from './validate.js';
  * The definition is that of a NumPy reference evaluated in float64; the result is rounded to float32, normally within 3
  * units in the last place, however far the mean is from zero (docs/numerics.md has the bounds). NaN and infinity go
  * where NumPy sends them and stay in their channel. No argument is changed, unless as `out`. Synchronous; the first call
- * compiles the kernel, in well under a millisecond.
+ * compiles the kernel, which takes a millisecond or two.
  *
  * @param {Tensor} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
@@ -57,7 +58,8 @@ import { isFloat32Array, validate } from './validate.js';
  * @param {boolean} [training] default true
  * @param {Options} [options] default {}
  * @returns {[output: Tensor, runningMean: Tensor, runningVar: Tensor]} output in X's shape (`options.out` if that was a
- *   tensor), the running statistics in shape [1, C, 1, 1]; in inference the very tensors that came, if they were such
+ *   tensor), the running statistics in shape [1, C, 1, 1]; in inference the very tensors that came, if they were float32
+ *   tensors of that shape
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
  * @throws {Error} if the environment compiles no WebAssembly with SIMD
@@ -88,14 +90,11 @@ export function batchNormalization(
   const newVar = training ? new Float32Array(channels) : null;
   if (out.length > 0) run(job, planTiles(job, begin, end), out, newMean, newVar);
   return [
-    isTensor(options.out) ? options.out : { data: out, shape: [X.shape[0], channels, X.shape[2], X.shape[3]] },
+    job.out !== null && !isFloat32Array(job.target) ? job.target : { data: job.target ?? out, shape: job.shape },
     newMean === null ? statistics(runningMean, job.runningMean) : { data: newMean, shape: [1, channels, 1, 1] },
     newVar === null ? statistics(runningVar, job.runningVar) : { data: newVar, shape: [1, channels, 1, 1] },
   ];
 }
-
-/** @param {any} given @returns {given is Tensor} */
-const isTensor = (given) => given !== undefined && !isFloat32Array(given);
 
 /**
  * Running statistics as they are returned in inference: what came, as a tensor of shape [1, C, 1, 1].

@@ -28,6 +28,14 @@ const MEAN_LO = 3;
 const VARIANCE = 4;
 const FIELDS = 6;
 
+/** What a module must export to be this kernel. */
+const EXPORTS = ['memory', '__heap_base', 'bn_sum', 'bn_mean', 'bn_squares', 'bn_squares_f64'].concat([
+  'bn_fold_batch',
+  'bn_fold_running',
+  'bn_normalize',
+  'bn_train',
+]);
+
 /** Up to this many values a loop copies faster than TypedArray.prototype.set. */
 const SHORT_COPY = 24;
 
@@ -66,21 +74,28 @@ function compile() {
  * @param {WebAssembly.Module} [module] compiled from this package's own binary
  */
 export function load(module) {
-  const type = Object.prototype.toString.call(module);
-  const expected = "initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ";
-  if (module !== undefined && type !== '[object WebAssembly.Module]') throw new TypeError(expected + type);
+  if (module !== undefined) checkModule(module);
   if (wasm !== undefined) {
     if (module !== undefined) throw new Error('initialize: a module can be given only once, before the first call compiles one');
     return;
   }
   const compiled = module ?? compile();
-  const { exports } = new WebAssembly.Instance(compiled);
-  if (exports.bn_train === undefined) throw new TypeError(`${expected}another module`);
-  wasm = /** @type {any} */ (exports);
-  f32 = new Float32Array(wasm.memory.buffer);
-  f64 = new Float64Array(wasm.memory.buffer);
-  workBegin = Math.ceil(wasm.__heap_base.value / 64) * 64;
-  workEnd = wasm.memory.buffer.byteLength;
+  const exports = /** @type {any} */ (new WebAssembly.Instance(compiled).exports);
+  f32 = new Float32Array(exports.memory.buffer);
+  f64 = new Float64Array(exports.memory.buffer);
+  workBegin = Math.ceil(exports.__heap_base.value / 64) * 64;
+  workEnd = exports.memory.buffer.byteLength;
+  wasm = exports;
+}
+
+/** @param {WebAssembly.Module} module */
+function checkModule(module) {
+  const expected = "initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ";
+  const type = Object.prototype.toString.call(module);
+  if (type !== '[object WebAssembly.Module]') throw new TypeError(expected + type);
+  const names = WebAssembly.Module.exports(module).map(({ name }) => name);
+  if (WebAssembly.Module.imports(module).length > 0 || !EXPORTS.every((name) => names.includes(name)))
+    throw new TypeError(`${expected}another module`);
 }
 
 /**

@@ -5,6 +5,8 @@
  * @typedef {object} Job
  * @property {Float32Array} x
  * @property {Float32Array | null} out null: to be allocated
+ * @property {any} target what was given as `out`: its array or its tensor
+ * @property {number[]} shape X's, a copy
  * @property {number} batch
  * @property {number} channels
  * @property {number} spatial H·W
@@ -25,8 +27,11 @@ const typedArrayName = /** @type {() => string | undefined} */ (
 const typeName = (value) => (ArrayBuffer.isView(value) ? typedArrayName.call(value) : undefined);
 
 /** @param {unknown} value @returns {value is Float32Array} */
-export const isFloat32Array = (value) =>
-  ArrayBuffer.isView(value) && (value instanceof Float32Array || typeName(value) === 'Float32Array');
+export const isFloat32Array = (value) => typeName(value) === 'Float32Array';
+
+/** The same memory under the plain type: a subclass may mean something else by `set`. @param {Float32Array} data */
+const plain = (data) =>
+  Object.getPrototypeOf(data) === Float32Array.prototype ? data : new Float32Array(data.buffer, data.byteOffset, data.length);
 
 /** @param {unknown} value @returns {value is Record<string, unknown>} */
 const isObject = (value) => typeof value === 'object' && value !== null;
@@ -59,13 +64,13 @@ function refuseDetached(argument, data) {
   try {
     new Uint8Array(data.buffer);
   } catch {
-    fail(TypeError, argument, 'be in memory', 'a buffer that is detached (transferred to another thread?)');
+    fail(TypeError, argument, 'not be detached', 'an array whose buffer was transferred');
   }
 }
 
 /**
  * @param {string} argument @param {unknown} tensor
- * @returns {{ data: Float32Array, shape: number[] }}
+ * @returns {{ data: Float32Array, shape: number[] }} the shape a copy
  */
 function checkTensor(argument, tensor) {
   if (!isObject(tensor) || ArrayBuffer.isView(tensor) || Array.isArray(tensor))
@@ -89,7 +94,8 @@ function checkTensor(argument, tensor) {
         describeShape(shape),
       );
   refuseDetached(`${argument}.data`, data);
-  const size = shape[0] * shape[1] * shape[2] * shape[3];
+  const [batch, channels, height, width] = shape;
+  const size = batch * channels * height * width;
   if (data.length !== size)
     fail(
       RangeError,
@@ -97,7 +103,7 @@ function checkTensor(argument, tensor) {
       `hold ${size} values, the product of ${argument}.shape ${describeShape(shape)}`,
       String(data.length),
     );
-  return { data, shape };
+  return { data: plain(data), shape: [batch + 0, channels + 0, height + 0, width + 0] };
 }
 
 /**
@@ -109,18 +115,19 @@ function checkPerChannel(argument, value, shape, orNull = '') {
   const channels = shape[1];
   const bare = !isObject(value) || ArrayBuffer.isView(value) || Array.isArray(value);
   const data = bare ? value : value.data;
+  const name = bare ? argument : `${argument}.data`;
   const isArray = Array.isArray(data);
   if (!isArray && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
     fail(
       TypeError,
-      bare ? argument : `${argument}.data`,
+      name,
       `be ${bare ? 'a tensor of shape [1, C, 1, 1] or [C], ' : ''}a Float32Array, a Float64Array or an array of numbers${bare ? orNull : ''}`,
       describe(data),
     );
   const numbers = /** @type {Float32Array | Float64Array | unknown[]} */ (data);
   if (numbers.length !== channels) {
-    if (!isArray) refuseDetached(argument, /** @type {Float32Array} */ (numbers));
-    fail(RangeError, argument, `hold ${channels} values, one a channel of X ${describeShape(shape)}`, String(numbers.length));
+    if (!isArray) refuseDetached(name, /** @type {Float32Array} */ (numbers));
+    fail(RangeError, name, `hold ${channels} values, one a channel of X ${describeShape(shape)}`, String(numbers.length));
   }
   if (!bare) checkPerChannelShape(argument, value.shape, channels);
   if (isArray)
@@ -164,11 +171,11 @@ function checkOut(out, x, shape) {
     if (tensor.shape.some((size, i) => size !== shape[i]))
       fail(RangeError, 'out.shape', `be X's, ${describeShape(shape)}`, describeShape(tensor.shape));
   }
-  const values = /** @type {Float32Array} */ (data);
+  const values = plain(/** @type {Float32Array} */ (data));
   refuseDetached('out', values);
   if (values.length !== x.length)
     fail(RangeError, 'out', `hold ${x.length} values, as X ${describeShape(shape)} does`, String(values.length));
-  if (values !== x && overlap(values, x) && values.byteOffset !== x.byteOffset)
+  if (overlap(values, x) && values.byteOffset !== x.byteOffset)
     fail(RangeError, 'out', "be X's own data or memory apart from it", 'memory that overlaps X in part');
   return values;
 }
@@ -193,7 +200,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training));
   if (!isObject(options) || ArrayBuffer.isView(options) || Array.isArray(options))
     fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
-  for (const key in options)
+  for (const key of Object.keys(options))
     if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
 
   const ownGamma = gamma === null ? null : checkPerChannel('gamma', gamma, shape, ', or null for 1');
@@ -211,9 +218,9 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   const spatial = shape[2] * shape[3];
   if (training && shape[1] > 0 && x.length === 0)
     fail(RangeError, 'X', 'hold at least one value a channel in training', `none, of shape ${describeShape(shape)}`);
-  let out = null;
-  if (options.out !== undefined) {
-    out = checkOut(options.out, x, shape);
+  const { out: target } = options;
+  const out = target === undefined ? null : checkOut(target, x, shape);
+  if (out !== null) {
     refuseOverlap(out, 'gamma', ownGamma);
     refuseOverlap(out, 'beta', ownBeta);
     refuseOverlap(out, 'runningMean', ownMean);
@@ -222,6 +229,8 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   return {
     x,
     out,
+    target,
+    shape,
     batch: shape[0],
     channels: shape[1],
     spatial,

@@ -210,8 +210,9 @@ static inline void fold_channel(double epsilon, bool training, bn_channel *chann
   const double scale = channel->gamma * channel->inv_std;
   const double shift = channel->beta - channel->mean_lo * scale;
   const double size = __builtin_fabs(scale);
-  const bool in_float = (size == 0 || (size >= 0x1p-126 && size <= 0x1p127)) && __builtin_fabs(channel->mean_hi) < 0x1p102 &&
-                        __builtin_fabs(shift) < 0x1p102 && (training || shift == (float)shift);
+  const bool in_float = (channel->gamma == 0 || (size >= 0x1p-126 && size <= 0x1p127)) &&
+                        __builtin_fabs(channel->mean_hi) < 0x1p102 && __builtin_fabs(shift) < 0x1p102 &&
+                        (training || shift == (float)shift);
   for (size_t i = 0; i < copies; i++) {
     center[i] = (float)channel->mean_hi;
     center[i + step] = in_float ? (float)scale : __builtin_nanf("");

@@ -151,6 +151,36 @@ for (const mode of ['training', 'inference']) {
   });
 }
 
+test('subclasses of Float32Array are taken for the memory they are', () => {
+  class Matrix extends Float32Array {
+    constructor(...values) {
+      super(values);
+    }
+    set() {}
+    subarray() {
+      return null;
+    }
+  }
+  const data = new Matrix(...X.data);
+  const out = new Matrix(...X.data);
+  const [output] = batchNormalization({ data, shape }, ...training, { out });
+  assert.equal(output.data, out);
+  assertSameBits(Array.from(out), Array.from(expected.training[0].data));
+});
+
+test('each property of the arguments is read once', () => {
+  const reads = {};
+  const counted = (name, object) =>
+    new Proxy(object, {
+      get(target, key) {
+        reads[`${name}.${String(key)}`] = (reads[`${name}.${String(key)}`] ?? 0) + 1;
+        return target[key];
+      },
+    });
+  batchNormalization(counted('X', X), ...training, counted('options', { out: new Float32Array(X.data.length) }));
+  assert.deepEqual(reads, { 'X.data': 1, 'X.shape': 1, 'options.out': 1 });
+});
+
 test('empty tensors', () => {
   for (const empty of [
     [0, 5, 6, 7],

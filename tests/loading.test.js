@@ -71,8 +71,8 @@ test('initialize compiles at once, any number of times', () => {
 const MODULE = `
   import { readFileSync } from 'node:fs';
   import { batchNormalization, initialize } from 'batchnorm';
-  import { binary } from './js/kernel-binary.js';
-  const module = new WebAssembly.Module(Buffer.from(binary, 'base64'));
+  import { fileURLToPath } from 'node:url';
+  const module = new WebAssembly.Module(readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm'))));
   const X = { data: Float32Array.of(1, 3), shape: [2, 1, 1, 1] };`;
 
 test('initialize takes a compiled module, once, before anything was compiled', () => {
@@ -85,12 +85,13 @@ test('initialize takes a compiled module, once, before anything was compiled', (
 test('initialize refuses anything else, and works afterwards', () => {
   const printed = inFreshNode(`${MODULE}
     const empty = new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
-    for (const wrong of [null, 5, new Uint8Array(8), {}, empty])
+    const importing = new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 7, 1, 1, 97, 1, 98, 0, 0));
+    for (const wrong of [null, 5, new Uint8Array(8), {}, empty, importing])
       try { initialize(wrong) } catch (error) { console.log(error.constructor.name, error.message.replace(/.*; got /, '')) }
     initialize(module);`);
   assert.equal(
     printed,
-    ['[object Null]', '[object Number]', '[object Uint8Array]', '[object Object]', 'another module']
+    ['[object Null]', '[object Number]', '[object Uint8Array]', '[object Object]', 'another module', 'another module']
       .map((came) => `TypeError ${came}`)
       .join('\n'),
   );
