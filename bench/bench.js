@@ -19,6 +19,9 @@ const args = process.argv.slice(2);
 const json = args.includes('--json');
 /** Seconds to spend on a shape and mode. */
 const SECONDS = args.includes('--quick') ? 1 : 6;
+for (const arg of args)
+  if (!/^(--json|--quick|\d+,\d+,\d+,\d+)$/.test(arg))
+    throw new TypeError(`bench takes --json, --quick and shapes such as 8,64,56,56; got ${arg}`);
 const chosen = args.filter((arg) => /^\d/.test(arg)).map((arg) => arg.split(',').map(Number));
 const SHAPES =
   chosen.length > 0
@@ -157,7 +160,7 @@ function report(result) {
   print(
     `\n(${shape}) ${training ? 'training' : 'inference'}, ${megabytes >= 1 ? `${megabytes.toFixed(1)} MB` : `${4 * n} bytes`}`,
   );
-  print('variant              time [quartiles]               ns a value   GB/s  × copy  × tuned JS faster  ULP');
+  print('variant              time [quartiles]               ns a value   GB/s  × copy  × faster than JS    ULP');
   for (const [name, [low, mid, high]] of Object.entries(result.quartiles)) {
     const unit = mid > 1e6 ? [1e6, 'ms'] : mid > 1e3 ? [1e3, 'µs'] : [1, 'ns'];
     const time = `${(mid / unit[0]).toFixed(2)} ${unit[1]} [${(low / unit[0]).toFixed(2)}–${(high / unit[0]).toFixed(2)}]`;
@@ -278,7 +281,7 @@ for (const shape of SHAPES)
     results.push(measure(shape, training));
     report(results.at(-1));
   }
-const table = summarize(results);
+const table = chosen.length === 0 ? summarize(results) : [];
 const limits = { linearMemory: workArea()[1], shipped: shippedBytes(), start: startMilliseconds() };
 print(`linear memory ${limits.linearMemory} bytes (≤ ${8 * MB})`);
 print(`what an app ships, minified and gzipped: ${limits.shipped} bytes (≤ 8192)`);

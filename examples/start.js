@@ -61,13 +61,13 @@ console.log(`\n  running mean     ${[...runningMean.data].map(round).join('')}  
 console.log(`  running variance ${[...runningVar.data].map(round).join('')}   = 0.1 · 1 + 0.9 · the batch’s 1.25 and 125`);
 
 const batch = loadBatch();
-console.log(`\n2. A batch of photographs: ${PHOTOGRAPHS.join(', ')}; shape [${batch.shape}]`);
+console.log(`\n2. A batch of photographs: ${PHOTOGRAPHS.join(', ')}; shape [${batch.shape.join(', ')}]`);
 describe('before', batch);
 
 const began = performance.now();
 const [trained, mean, variance] = batchNormalization(batch, null, null, null, null, 0);
 const took = performance.now() - began;
-describe('after training: mean 0, deviation 1 in each channel', trained);
+describe('after training: mean 0, and deviation 1 but for what epsilon takes (the last bar: 2 or more)', trained);
 console.log(`\n  running mean     ${[...mean.data].map(round).join('')}   (momentum 0: the batch’s own)`);
 console.log(`  running variance ${[...variance.data].map(round).join('')}`);
 
