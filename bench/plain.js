@@ -169,10 +169,13 @@ export function naive(
       mean = batchMean;
       variance = total / (batch * spatial);
     }
+    const deviation = Math.sqrt(variance + epsilon);
+    const scale = gamma?.[c] ?? 1;
+    const shift = beta?.[c] ?? 0;
     for (let b = 0; b < batch; b++)
       for (let i = 0; i < spatial; i++) {
         const at = (b * channels + c) * spatial + i;
-        out[at] = ((x[at] - mean) / Math.sqrt(variance + epsilon)) * (gamma?.[c] ?? 1) + (beta?.[c] ?? 0);
+        out[at] = ((x[at] - mean) / deviation) * scale + shift;
       }
   }
 }
