@@ -109,7 +109,7 @@ function checkTensor(argument, tensor) {
 /**
  * @param {string} argument @param {unknown} value a tensor or its bare data
  * @param {number[]} shape X's @param {string} [orNull] what null would mean
- * @returns {ArrayLike<number>}
+ * @returns {Float32Array | Float64Array} an array's numbers as a copy
  */
 function checkPerChannel(argument, value, shape, orNull = '') {
   const channels = shape[1];
@@ -130,11 +130,14 @@ function checkPerChannel(argument, value, shape, orNull = '') {
     fail(RangeError, name, `hold ${channels} values, one a channel of X ${describeShape(shape)}`, String(numbers.length));
   }
   if (!bare) checkPerChannelShape(argument, value.shape, channels);
-  if (isArray)
-    for (let c = 0; c < channels; c++)
-      if (typeof numbers[c] !== 'number')
-        fail(TypeError, `${argument}${bare ? '' : '.data'}[${c}]`, 'be a number', describe(numbers[c]));
-  return /** @type {ArrayLike<number>} */ (numbers);
+  if (!isArray) return /** @type {Float32Array | Float64Array} */ (numbers);
+  const copy = new Float64Array(channels);
+  for (let c = 0; c < channels; c++) {
+    const number = numbers[c];
+    if (typeof number !== 'number') fail(TypeError, `${name}[${c}]`, 'be a number', describe(number));
+    copy[c] = number;
+  }
+  return copy;
 }
 
 /** @param {string} argument @param {unknown} shape @param {number} channels */

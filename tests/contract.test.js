@@ -177,8 +177,10 @@ test('each property of the arguments is read once', () => {
         return target[key];
       },
     });
-  batchNormalization(counted('X', X), ...training, counted('options', { out: new Float32Array(X.data.length) }));
-  assert.deepEqual(reads, { 'X.data': 1, 'X.shape': 1, 'options.out': 1 });
+  const options = counted('options', { out: new Float32Array(X.data.length) });
+  const offsets = counted('beta', Array.from(beta));
+  batchNormalization(counted('X', X), gamma, offsets, runningMean, runningVar, 0.3, 1e-3, true, options);
+  for (const name of ['X.data', 'X.shape', 'options.out', 'beta.0', 'beta.4']) assert.equal(reads[name], 1, name);
 });
 
 test('empty tensors', () => {
