@@ -25,8 +25,8 @@ import { isFloat32Array, validate } from './validate.js';
 /**
  * @typedef {object} Options
  * @property {Float32Array | Tensor} [out] receives the output instead of a new array: a Float32Array of X's length or a
- *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap anything
- *   else (of two SharedArrayBuffer objects on the same memory JavaScript cannot tell).
+ *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap X in part, nor another argument
+ *   (with two SharedArrayBuffer objects on the same memory, that cannot be noticed).
  */
 
 /**
@@ -41,12 +41,12 @@ import { isFloat32Array, validate } from './validate.js';
  *
  * **momentum is the weight of the old value**, as in ONNX and Keras. PyTorch's is the weight of the new one: for
  * PyTorch's momentum m pass 1 − m. (PyTorch also updates with the unbiased variance, which this never uses.)
- * In inference, mean and variance are the running statistics, and these are returned as they came.
+ * In inference, mean and variance are the running statistics, and these are returned unchanged.
  *
- * The definition is that of a NumPy reference evaluated in float64; the result is rounded to float32, normally within 3
- * units in the last place, however far the mean is from zero (docs/numerics.md has the bounds). NaN and infinity go
- * where NumPy sends them and stay in their channel. No argument is changed, unless as `out`. Synchronous; the first call
- * compiles the kernel, which takes a millisecond or two.
+ * The definition is that of a NumPy reference evaluated in float64. The output is normally within 3 units in the last
+ * place of float32 (of the largest of output, beta, and output less beta), however far the mean is from zero;
+ * docs/numerics.md has the bounds. NaN and infinity go where NumPy sends them and stay in their channel. No argument is
+ * changed, unless as `out`. Synchronous; the first call compiles the kernel, which takes a millisecond or two.
  *
  * @param {Tensor} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1

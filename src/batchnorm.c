@@ -115,9 +115,9 @@ static inline f32x4 squares_of_32(const float *x, f32x4 center_f32x4) {
   return squares_of_16(x, center_f32x4) + squares_of_16(x + 16, center_f32x4);
 }
 
-static inline void add_lanes(f64x2 sum_f64x2[2], f32x4 v) {
-  sum_f64x2[0] += widen_low_f32x4(v);
-  sum_f64x2[1] += widen_high_f32x4(v);
+static inline void add_lanes(f64x2 sum_f64x2[2], f32x4 value_f32x4) {
+  sum_f64x2[0] += widen_low_f32x4(value_f32x4);
+  sum_f64x2[1] += widen_high_f32x4(value_f32x4);
 }
 
 static void squares_slabs(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const float *center,
@@ -157,9 +157,9 @@ static void squares_slabs(const float *x, size_t rows, size_t stride, size_t cha
   }
 }
 
-static inline void add_4(double *partial, f32x4 v) {
-  store_f64x2(partial, load_f64x2(partial) + widen_low_f32x4(v));
-  store_f64x2(partial + 2, load_f64x2(partial + 2) + widen_high_f32x4(v));
+static inline void add_columns(double *partial, f32x4 value_f32x4) {
+  store_f64x2(partial, load_f64x2(partial) + widen_low_f32x4(value_f32x4));
+  store_f64x2(partial + 2, load_f64x2(partial + 2) + widen_high_f32x4(value_f32x4));
 }
 
 static void squares_columns(const float *x, size_t rows, size_t stride, size_t columns, const float *center, double *partial) {
@@ -167,9 +167,9 @@ static void squares_columns(const float *x, size_t rows, size_t stride, size_t c
     const float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
     size_t j = 0;
     for (; j + 4 <= columns; j += 4) {
-      const f32x4 m = load_f32x4(center + j);
-      add_4(partial + j,
-            (squares_of_4(x + j, m) + squares_of_4(x1 + j, m)) + (squares_of_4(x2 + j, m) + squares_of_4(x3 + j, m)));
+      const f32x4 center_f32x4 = load_f32x4(center + j);
+      add_columns(partial + j, (squares_of_4(x + j, center_f32x4) + squares_of_4(x1 + j, center_f32x4)) +
+                                   (squares_of_4(x2 + j, center_f32x4) + squares_of_4(x3 + j, center_f32x4)));
     }
     for (; j < columns; j++) {
       const float m = center[j];
@@ -178,7 +178,7 @@ static void squares_columns(const float *x, size_t rows, size_t stride, size_t c
   }
   for (; rows > 0; rows--, x += stride) {
     size_t j = 0;
-    for (; j + 4 <= columns; j += 4) add_4(partial + j, squares_of_4(x + j, load_f32x4(center + j)));
+    for (; j + 4 <= columns; j += 4) add_columns(partial + j, squares_of_4(x + j, load_f32x4(center + j)));
     for (; j < columns; j++) partial[j] += square(x[j], center[j]);
   }
 }
@@ -205,7 +205,7 @@ void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels,
 
 /* ---- fold ------------------------------------------------------------------------------------------------------ */
 
-static inline void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step, size_t copies) {
+static inline void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step, size_t n) {
   channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
   const double scale = channel->gamma * channel->inv_std;
   const double shift = channel->beta - channel->mean_lo * scale;
@@ -213,7 +213,7 @@ static inline void fold_channel(double epsilon, bool training, bn_channel *chann
   const bool in_float = (channel->gamma == 0 || (size >= 0x1p-126 && size <= 0x1p127)) &&
                         __builtin_fabs(channel->mean_hi) < 0x1p102 && __builtin_fabs(shift) < 0x1p102 &&
                         (training || shift == (float)shift);
-  for (size_t i = 0; i < copies; i++) {
+  for (size_t i = 0; i < n; i++) {
     center[i] = (float)channel->mean_hi;
     center[i + step] = in_float ? (float)scale : __builtin_nanf("");
     center[i + 2 * step] = (float)shift;
@@ -304,11 +304,11 @@ static void normalize_columns_f32(float *x, size_t rows, size_t stride, size_t c
   for (; rows >= 4; rows -= 4, x += 4 * stride) {
     float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
     for (size_t j = 0; j + 4 <= columns; j += 4) {
-      const f32x4 m = load_f32x4(center + j), a = load_f32x4(scale + j), b = load_f32x4(shift + j);
-      normalize_4(x + j, m, a, b);
-      normalize_4(x1 + j, m, a, b);
-      normalize_4(x2 + j, m, a, b);
-      normalize_4(x3 + j, m, a, b);
+      const f32x4 center_f32x4 = load_f32x4(center + j), scale_f32x4 = load_f32x4(scale + j), shift_f32x4 = load_f32x4(shift + j);
+      normalize_4(x + j, center_f32x4, scale_f32x4, shift_f32x4);
+      normalize_4(x1 + j, center_f32x4, scale_f32x4, shift_f32x4);
+      normalize_4(x2 + j, center_f32x4, scale_f32x4, shift_f32x4);
+      normalize_4(x3 + j, center_f32x4, scale_f32x4, shift_f32x4);
     }
   }
   for (; rows > 0; rows--, x += stride)
