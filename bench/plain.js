@@ -1,100 +1,15 @@
 /* Batch normalization in plain JavaScript, twice: tuned as far as it goes, and as one would first write it. Both sum in
- * double and round once, and take what validate.js makes of the arguments, so that checks and allocations are the same. */
+ * double and round once. Tuned is the package's own twin of its kernel, but for the shapes for which there is a faster way. */
 
-/** @import { Job } from '../js/validate.js' */
+import { runPlain } from '../js/plain.js';
 
-/* Four sums at a time, since an addition waits for the one before it. */
-
-/** @param {Float32Array} x @param {number} begin @param {number} end */
-function sum(x, begin, end) {
-  let s0 = 0;
-  let s1 = 0;
-  let s2 = 0;
-  let s3 = 0;
-  let i = begin;
-  for (const last = end - 3; i < last; i += 4) {
-    s0 += x[i];
-    s1 += x[i + 1];
-    s2 += x[i + 2];
-    s3 += x[i + 3];
-  }
-  for (; i < end; i++) s0 += x[i];
-  return s0 + s1 + (s2 + s3);
-}
-
-/** @param {Float32Array} x @param {number} begin @param {number} end @param {number} mean */
-function squares(x, begin, end, mean) {
-  let s0 = 0;
-  let s1 = 0;
-  let s2 = 0;
-  let s3 = 0;
-  let i = begin;
-  for (const last = end - 3; i < last; i += 4) {
-    const d0 = x[i] - mean;
-    const d1 = x[i + 1] - mean;
-    const d2 = x[i + 2] - mean;
-    const d3 = x[i + 3] - mean;
-    s0 += d0 * d0;
-    s1 += d1 * d1;
-    s2 += d2 * d2;
-    s3 += d3 * d3;
-  }
-  for (; i < end; i++) s0 += (x[i] - mean) ** 2;
-  return s0 + s1 + (s2 + s3);
-}
-
-/** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} end @param {number} mean @param {number} scale @param {number} shift */
-function normalize(x, out, begin, end, mean, scale, shift) {
-  let i = begin;
-  for (const last = end - 3; i < last; i += 4) {
-    out[i] = (x[i] - mean) * scale + shift;
-    out[i + 1] = (x[i + 1] - mean) * scale + shift;
-    out[i + 2] = (x[i + 2] - mean) * scale + shift;
-    out[i + 3] = (x[i + 3] - mean) * scale + shift;
-  }
-  for (; i < end; i++) out[i] = (x[i] - mean) * scale + shift;
-}
-
-/**
- * @param {Job} job @param {Float32Array} out @param {Float32Array | null} newMean @param {Float32Array | null} newVar
- */
+/** @type {typeof runPlain} */
 export function tuned(job, out, newMean, newVar) {
   if (job.spatial < 8 && job.channels > 8) tunedColumns(job, out, newMean, newVar);
-  else tunedSlabs(job, out, newMean, newVar);
+  else runPlain(job, out, newMean, newVar);
 }
 
-/** Channel by channel, along its slabs. @type {typeof tuned} */
-function tunedSlabs(
-  { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
-  out,
-  newMean,
-  newVar,
-) {
-  const row = channels * spatial;
-  const end = batch * row;
-  const count = batch * spatial;
-  for (let c = 0; c < channels; c++) {
-    const begin = c * spatial;
-    let mean = runningMean === null ? 0 : runningMean[c];
-    let variance = runningVar === null ? 1 : runningVar[c];
-    if (newMean !== null) {
-      let total = 0;
-      for (let at = begin; at < end; at += row) total += sum(x, at, at + spatial);
-      const batchMean = total / count;
-      total = 0;
-      for (let at = begin; at < end; at += row) total += squares(x, at, at + spatial, batchMean);
-      newMean[c] = momentum * mean + (1 - momentum) * batchMean;
-      newVar[c] = momentum * variance + (1 - momentum) * (total / count);
-      mean = batchMean;
-      variance = total / count;
-    }
-    const scale = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance + epsilon);
-    const shift = beta === null ? 0 : beta[c];
-    for (let at = begin; at < end; at += row) normalize(x, out, at, at + spatial, mean, scale, shift);
-  }
-}
-
-/** Row by row, a sum for each column: for slabs too short for a loop of their own. @type {typeof tuned} */
+/** Row by row, a sum for each column: for slabs too short for a loop of their own. @type {typeof runPlain} */
 function tunedColumns(
   { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
   out,
@@ -147,7 +62,7 @@ function spread(columns, channels, spatial, make) {
   }
 }
 
-/** As the definition reads. @type {typeof tuned} */
+/** As the definition reads. @type {typeof runPlain} */
 export function naive(
   { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
   out,

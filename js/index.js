@@ -1,8 +1,12 @@
 /* The public functions. Their comments are the API documentation. */
 
-import { load, run, workArea } from './kernel.js';
+import { call } from './call.js';
+import { load, run, take, workArea } from './kernel.js';
+import { runPlain } from './plain.js';
 import { planTiles } from './tiles.js';
-import { isFloat32Array, validate } from './validate.js';
+
+/** Up to this many values, the way into WebAssembly and back costs more than it saves. */
+const TINY = 64;
 
 /**
  * Values with their shape, row by row: X[b, c, h, w] is data[((b · C + c) · H + h) · W + w].
@@ -12,19 +16,36 @@ import { isFloat32Array, validate } from './validate.js';
  */
 
 /**
- * One number a channel: a tensor of shape [1, C, 1, 1] or [C], or its data bare. Read as doubles.
- * @typedef {NumbersTensor | Float32Array | Float64Array | readonly number[]} PerChannel
+ * A tensor as it may be given: data and shape; or dims in place of shape, as in onnxruntime's Tensor (with both, they must
+ * agree); or an ndarray of scijs, contiguous.
+ * @template Data
+ * @typedef {{
+ *   readonly data: Data,
+ *   readonly shape: readonly number[],
+ *   readonly dims?: readonly number[],
+ *   readonly stride?: readonly number[],
+ *   readonly offset?: number
+ * } | {
+ *   readonly data: Data,
+ *   readonly shape?: undefined,
+ *   readonly dims: readonly number[]
+ * }} TensorLike
  */
 
 /**
- * @typedef {object} NumbersTensor
- * @property {Float32Array | Float64Array | readonly number[]} data
- * @property {readonly number[]} shape
+ * Numbers, read as doubles.
+ * @typedef {Float32Array | Float64Array | readonly number[]} Numbers
  */
 
 /**
+ * One number a channel: a tensor of shape [1, C, 1, 1] or [C], or its data bare.
+ * @typedef {Numbers | TensorLike<Numbers>} PerChannel
+ */
+
+/**
+ * @template {TensorLike<Float32Array>} [Out=Tensor]
  * @typedef {object} Options
- * @property {Float32Array | Tensor} [out] receives the output instead of a new array: a Float32Array of X's length or a
+ * @property {Float32Array | Out} [out] receives the output instead of a new array: a Float32Array of X's length or a
  *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap X in part, nor another argument
  *   (with two SharedArrayBuffer objects on the same memory, that cannot be noticed).
  */
@@ -46,9 +67,11 @@ import { isFloat32Array, validate } from './validate.js';
  * The definition is that of a NumPy reference evaluated in float64. The output is normally within 3 units in the last
  * place of float32 (of the largest of output, beta, and output less beta), however far the mean is from zero;
  * docs/numerics.md has the bounds. NaN and infinity go where NumPy sends them and stay in their channel. No argument is
- * changed, unless as `out`. Synchronous; the first call compiles the kernel, which takes a millisecond or two.
+ * changed, unless as `out`. Synchronous; the first call on more than 64 values compiles the kernel, which takes a
+ * millisecond or two. Where WebAssembly SIMD is refused, plain JavaScript computes, within the same bounds: see backend.
  *
- * @param {Tensor} X shape [B, C, H, W]
+ * @template {TensorLike<Float32Array>} [Out=Tensor]
+ * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
  * @param {PerChannel | null} [runningMean] default null: in training it starts at 0; inference needs it
@@ -56,13 +79,12 @@ import { isFloat32Array, validate } from './validate.js';
  * @param {number} [momentum] in [0, 1], default 0.1: the weight of the old running statistics
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
- * @param {Options} [options] default {}
- * @returns {[output: Tensor, runningMean: Tensor, runningVar: Tensor]} output in X's shape (`options.out` if that was a
+ * @param {Options<Out>} [options] default {}
+ * @returns {[output: Out, runningMean: Tensor, runningVar: Tensor]} output in X's shape (`options.out` if that was a
  *   tensor), the running statistics in shape [1, C, 1, 1]; in inference the very tensors that came, if they were float32
  *   tensors of that shape
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
- * @throws {Error} if the environment compiles no WebAssembly with SIMD
  *
  * @example
  * const X = { data: Float32Array.of(1, 2, 3, 4, 10, 20, 30, 40), shape: [1, 2, 2, 2] };
@@ -82,43 +104,43 @@ export function batchNormalization(
   training = true,
   options = {},
 ) {
-  const job = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
-  const { channels } = job;
-  const [begin, end] = workArea();
-  const out = job.out ?? new Float32Array(job.x.length);
-  const newMean = training ? new Float32Array(channels) : null;
-  const newVar = training ? new Float32Array(channels) : null;
-  if (out.length > 0) run(job, planTiles(job, begin, end), out, newMean, newVar);
-  return [
-    job.out !== null && !isFloat32Array(job.target) ? job.target : { data: job.target ?? out, shape: job.shape },
-    newMean === null ? statistics(runningMean, job.runningMean) : { data: newMean, shape: [1, channels, 1, 1] },
-    newVar === null ? statistics(runningVar, job.runningVar) : { data: newVar, shape: [1, channels, 1, 1] },
-  ];
+  return call(compute, X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
 }
 
-/**
- * Running statistics as they are returned in inference: what came, as a tensor of shape [1, C, 1, 1].
- * @param {any} given @param {any} numbers its data
- * @returns {Tensor}
- */
-function statistics(given, numbers) {
-  if (isFloat32Array(numbers) && given !== numbers && given.shape.length === 4) return given;
-  return { data: isFloat32Array(numbers) ? numbers : Float32Array.from(numbers), shape: [1, numbers.length, 1, 1] };
+/** @type {Parameters<typeof call>[0]} */
+function compute(job, out, newMean, newVar) {
+  if (job.x.length <= TINY || !load()) runPlain(job, out, newMean, newVar);
+  else run(job, planTiles(job, ...workArea()), out, newMean, newVar);
 }
 
 /**
  * Compiles the kernel now instead of at the first call; need not be called. Synchronous; again does nothing.
  *
- * @param {object} [module] a WebAssembly.Module compiled from this package's own binary, where only modules compiled
- *   beforehand may run, or to share one among workers. Only before anything was compiled.
+ * @param {object} [module] a WebAssembly.Module compiled from this package's own binary, `batchnorm/batchnorm.wasm`: where
+ *   only modules compiled beforehand may run, or to share one among workers. Only before anything was compiled.
  * @returns {void}
  * @throws {TypeError} if module is something else
- * @throws {Error} if a module comes too late, or the environment compiles no WebAssembly with SIMD: the message says
- *   why and what to do
+ * @throws {Error} if a module comes too late
  *
  * @example
  * initialize();
  */
 export function initialize(module) {
-  load(module);
+  if (module !== undefined) take(/** @type {any} */ (module));
+  load();
+}
+
+/**
+ * What computes: the WebAssembly kernel, or plain JavaScript where WebAssembly or its SIMD is refused: by a
+ * Content-Security-Policy whose script-src lacks 'wasm-unsafe-eval', by a runtime that takes only modules compiled
+ * beforehand (see initialize), or by an engine older than Node 16.4, Chrome 91, Firefox 89 and Safari 16.4. Compiles the
+ * kernel if nothing has. (Up to 64 values, plain JavaScript always computes: it is faster there.)
+ *
+ * @returns {'wasm-simd' | 'js'}
+ *
+ * @example
+ * backend(); // 'wasm-simd' or 'js'
+ */
+export function backend() {
+  return load() ? 'wasm-simd' : 'js';
 }

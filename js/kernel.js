@@ -42,42 +42,49 @@ let f32;
 let f64;
 let workBegin = 0;
 let workEnd = 0;
+/** @type {WebAssembly.Module | undefined} */
+let given;
+let refused = false;
 
 /** @returns {WebAssembly.Module} */
 function compile() {
-  const characters = atob(binary);
-  const bytes = new Uint8Array(characters.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
-  try {
-    return new WebAssembly.Module(bytes);
-  } catch (reason) {
-    throw new Error(
-      `batchnorm: this environment does not compile WebAssembly (${/** @type {Error} */ (reason).message}). ` +
-        "If a Content-Security-Policy forbids it, add 'wasm-unsafe-eval' to its script-src; where only modules compiled " +
-        'beforehand may run, pass one to initialize(module); and WebAssembly SIMD needs Node 16.4, Chrome 91, ' +
-        'Firefox 89, Safari 16.4 or newer.',
-      { cause: reason },
-    );
+  const length = binary.length / 2;
+  const bytes = new DataView(new ArrayBuffer(length));
+  for (let i = 0; i < length; i += 4) {
+    const at = Math.min(i, length - 4);
+    bytes.setUint32(at, Number.parseInt(binary.slice(2 * at, 2 * at + 8), 16));
   }
+  return new WebAssembly.Module(bytes.buffer);
 }
 
-/**
- * Compiles and instantiates the kernel unless that has been done.
- * @param {WebAssembly.Module} [module] compiled from this package's own binary
- */
-export function load(module) {
-  if (module !== undefined) checkModule(module);
-  if (wasm !== undefined) {
-    if (module !== undefined) throw new Error('initialize: a module can be given only once, before the first call compiles one');
-    return;
-  }
-  const compiled = module ?? compile();
-  const exports = /** @type {any} */ (new WebAssembly.Instance(compiled).exports);
+/** @param {WebAssembly.Module} module */
+function instantiate(module) {
+  const exports = /** @type {any} */ (new WebAssembly.Instance(module).exports);
   f32 = new Float32Array(exports.memory.buffer);
   f64 = new Float64Array(exports.memory.buffer);
   workBegin = Math.ceil(exports.__heap_base.value / 64) * 64;
   workEnd = exports.memory.buffer.byteLength;
   wasm = exports;
+}
+
+/** Has load() take a compiled module instead of the embedded binary. @param {WebAssembly.Module} module */
+export function take(module) {
+  checkModule(module);
+  if (given !== undefined || wasm !== undefined)
+    throw new Error('initialize: a module can be given only once, before the first call compiles one');
+  given = module;
+  refused = false;
+}
+
+/** Instantiates the kernel, compiled on demand, unless that has been tried. @returns {boolean} whether it is there */
+export function load() {
+  if (wasm === undefined && !refused)
+    try {
+      instantiate(given ?? compile());
+    } catch {
+      refused = true; // by a Content-Security-Policy, or an engine without WebAssembly, SIMD or the memory
+    }
+  return wasm !== undefined;
 }
 
 /** @param {WebAssembly.Module} module */
@@ -91,13 +98,10 @@ function checkModule(module) {
 }
 
 /**
- * The part of linear memory that calls may use, as bytes [begin, end). Compiles the kernel on demand.
+ * The part of linear memory that calls may use, once the kernel is there, as bytes [begin, end).
  * @returns {[begin: number, end: number]}
  */
-export function workArea() {
-  load();
-  return [workBegin, workEnd];
-}
+export const workArea = () => [workBegin, workEnd];
 
 /** @param {Float32Array} to @param {number} at @param {Float32Array} from @param {number} begin @param {number} length */
 function copy(to, at, from, begin, length) {

@@ -33,8 +33,8 @@ export const isFloat32Array = (value) => typeName(value) === 'Float32Array';
 const plain = (data) =>
   Object.getPrototypeOf(data) === Float32Array.prototype ? data : new Float32Array(data.buffer, data.byteOffset, data.length);
 
-/** @param {unknown} value @returns {value is Record<string, unknown>} */
-const isObject = (value) => typeof value === 'object' && value !== null;
+/** An object that is no array. @param {unknown} value @returns {value is Record<string, unknown>} */
+const isObject = (value) => typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
 
 /** What came, in a few words. @param {unknown} value @returns {string} */
 function describe(value) {
@@ -47,8 +47,9 @@ function describe(value) {
   return isObject(value) ? 'an object' : String(value);
 }
 
-/** @param {unknown[]} shape */
-const describeShape = (shape) => `[${shape.slice(0, 8).map(describe).join(', ')}${shape.length > 8 ? ', …' : ''}]`;
+/** @param {unknown} shape */
+const describeShape = (shape) =>
+  Array.isArray(shape) ? `[${shape.slice(0, 8).map(describe).join(', ')}${shape.length > 8 ? ', …' : ''}]` : describe(shape);
 
 /**
  * @param {new (message: string) => Error} Kind @param {string} argument @param {string} expected @param {string} came
@@ -69,15 +70,58 @@ function refuseDetached(argument, data) {
 }
 
 /**
+ * The shape of a tensor, which may also be called dims, as onnxruntime does.
+ * @param {string} argument @param {unknown} shape @param {unknown} dims @param {string} expected
+ * @returns {unknown[]}
+ */
+function checkShape(argument, shape, dims, expected) {
+  const sizes = shape ?? dims;
+  if (!Array.isArray(sizes)) fail(TypeError, `${argument}.shape`, `be an array, ${expected}`, describe(sizes));
+  if (dims !== undefined && dims !== sizes && !(Array.isArray(dims) && same(dims, sizes)))
+    fail(RangeError, `${argument}.dims`, `be as ${argument}.shape, ${describeShape(sizes)}`, describeShape(dims));
+  return sizes;
+}
+
+/** @param {unknown[]} a @param {unknown[]} b */
+const same = (a, b) => a.length === b.length && a.every((size, k) => size === b[k]);
+
+/**
+ * An ndarray's own part of its data; the data of any other tensor.
+ * @template {Float32Array | Float64Array | unknown[]} Data
+ * @param {string} argument @param {Data} data @param {number[]} shape
+ * @param {unknown} stride undefined: no ndarray @param {unknown} offset
+ * @returns {Data}
+ */
+function checkStride(argument, data, shape, stride, offset) {
+  if (stride === undefined) return data;
+  const steps = shape.map((_, k) => shape.slice(k + 1).reduce((product, size) => product * size, 1));
+  if (!(Array.isArray(stride) && steps.every((step, k) => shape[k] < 2 || stride[k] === step)))
+    fail(
+      RangeError,
+      `${argument}.stride`,
+      `be ${describeShape(steps)}, row by row (ops.assign of ndarray-ops copies into such an ndarray)`,
+      describeShape(stride),
+    );
+  const end = Number(offset) + steps[0] * shape[0];
+  if (!(Number.isSafeInteger(offset) && Number(offset) >= 0 && end <= data.length))
+    fail(
+      RangeError,
+      `${argument}.offset`,
+      `leave room for shape ${describeShape(shape)} in ${data.length} values`,
+      describe(offset),
+    );
+  return /** @type {any} */ (Array.isArray(data) ? data.slice(Number(offset), end) : data.subarray(Number(offset), end));
+}
+
+/**
  * @param {string} argument @param {unknown} tensor
  * @returns {{ data: Float32Array, shape: number[] }} the shape a copy
  */
 function checkTensor(argument, tensor) {
-  if (!isObject(tensor) || ArrayBuffer.isView(tensor) || Array.isArray(tensor))
-    fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(tensor));
-  const { data, shape } = tensor;
+  if (!isObject(tensor)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(tensor));
+  const { data, shape: given, dims, stride, offset } = tensor;
   if (!isFloat32Array(data)) fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data));
-  if (!Array.isArray(shape)) fail(TypeError, `${argument}.shape`, 'be an array [B, C, H, W]', describe(shape));
+  const shape = checkShape(argument, given, dims, '[B, C, H, W]');
   if (shape.length !== 4)
     fail(
       RangeError,
@@ -86,7 +130,7 @@ function checkTensor(argument, tensor) {
       describeShape(shape),
     );
   for (let k = 0; k < 4; k++)
-    if (!(Number.isSafeInteger(shape[k]) && shape[k] >= 0))
+    if (!(Number.isSafeInteger(shape[k]) && Number(shape[k]) >= 0))
       fail(
         typeof shape[k] === 'number' ? RangeError : TypeError,
         `${argument}.shape`,
@@ -94,16 +138,18 @@ function checkTensor(argument, tensor) {
         describeShape(shape),
       );
   refuseDetached(`${argument}.data`, data);
-  const [batch, channels, height, width] = shape;
+  const [batch, channels, height, width] = /** @type {number[]} */ (shape);
+  const own = [batch + 0, channels + 0, height + 0, width + 0];
+  const values = checkStride(argument, plain(data), own, stride, offset);
   const size = batch * channels * height * width;
-  if (data.length !== size)
+  if (values.length !== size)
     fail(
       RangeError,
       `${argument}.data`,
       `hold ${size} values, the product of ${argument}.shape ${describeShape(shape)}`,
-      String(data.length),
+      String(values.length),
     );
-  return { data: plain(data), shape: [batch + 0, channels + 0, height + 0, width + 0] };
+  return { data: values, shape: own };
 }
 
 /**
@@ -113,24 +159,28 @@ function checkTensor(argument, tensor) {
  */
 function checkPerChannel(argument, value, shape, orNull = '') {
   const channels = shape[1];
-  const bare = !isObject(value) || ArrayBuffer.isView(value) || Array.isArray(value);
-  const data = bare ? value : value.data;
+  const bare = !isObject(value);
+  const { data, shape: given, dims, stride, offset } = bare ? { data: value } : /** @type {any} */ (value);
   const name = bare ? argument : `${argument}.data`;
-  const isArray = Array.isArray(data);
-  if (!isArray && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
+  if (!Array.isArray(data) && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
     fail(
       TypeError,
       name,
       `be ${bare ? 'a tensor of shape [1, C, 1, 1] or [C], ' : ''}a Float32Array, a Float64Array or an array of numbers${bare ? orNull : ''}`,
       describe(data),
     );
-  const numbers = /** @type {Float32Array | Float64Array | unknown[]} */ (data);
+  let numbers = /** @type {Float32Array | Float64Array | unknown[]} */ (data);
+  if (!bare) {
+    const sizes = checkShape(argument, given, dims, '[1, C, 1, 1] or [C]');
+    if (!same(sizes, [channels]) && !same(sizes, [1, channels, 1, 1]))
+      fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(sizes));
+    numbers = checkStride(argument, numbers, /** @type {number[]} */ (sizes), stride, offset);
+  }
   if (numbers.length !== channels) {
-    if (!isArray) refuseDetached(name, /** @type {Float32Array} */ (numbers));
+    if (!Array.isArray(numbers)) refuseDetached(name, /** @type {Float32Array} */ (numbers));
     fail(RangeError, name, `hold ${channels} values, one a channel of X ${describeShape(shape)}`, String(numbers.length));
   }
-  if (!bare) checkPerChannelShape(argument, value.shape, channels);
-  if (!isArray) return /** @type {Float32Array | Float64Array} */ (numbers);
+  if (!Array.isArray(numbers)) return numbers;
   const copy = new Float64Array(channels);
   for (let c = 0; c < channels; c++) {
     const number = numbers[c];
@@ -138,16 +188,6 @@ function checkPerChannel(argument, value, shape, orNull = '') {
     copy[c] = number;
   }
   return copy;
-}
-
-/** @param {string} argument @param {unknown} shape @param {number} channels */
-function checkPerChannelShape(argument, shape, channels) {
-  if (!Array.isArray(shape)) fail(TypeError, `${argument}.shape`, 'be an array, [1, C, 1, 1] or [C]', describe(shape));
-  const fits =
-    shape.length === 1
-      ? shape[0] === channels
-      : shape.length === 4 && shape[0] === 1 && shape[1] === channels && shape[2] === 1 && shape[3] === 1;
-  if (!fits) fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(shape));
 }
 
 /** @param {ArrayLike<number>} runningVar */
@@ -167,12 +207,11 @@ const overlap = (a, b) =>
 function checkOut(out, x, shape) {
   let data = out;
   if (!isFloat32Array(out)) {
-    if (!isObject(out) || ArrayBuffer.isView(out) || Array.isArray(out))
+    if (!isObject(out))
       fail(TypeError, 'out', `be a Float32Array of ${x.length}, X's length, or a tensor of X's shape`, describe(out));
     const tensor = checkTensor('out', out);
     data = tensor.data;
-    if (tensor.shape.some((size, i) => size !== shape[i]))
-      fail(RangeError, 'out.shape', `be X's, ${describeShape(shape)}`, describeShape(tensor.shape));
+    if (!same(tensor.shape, shape)) fail(RangeError, 'out.shape', `be X's, ${describeShape(shape)}`, describeShape(tensor.shape));
   }
   const values = plain(/** @type {Float32Array} */ (data));
   refuseDetached('out', values);
@@ -183,9 +222,9 @@ function checkOut(out, x, shape) {
   return values;
 }
 
-/** @param {Float32Array} out @param {string} argument @param {ArrayLike<number> | null} parameter */
+/** @param {Float32Array} out @param {string} argument @param {Float32Array | Float64Array | null} parameter */
 function refuseOverlap(out, argument, parameter) {
-  if (ArrayBuffer.isView(parameter) && overlap(out, parameter))
+  if (parameter !== null && overlap(out, parameter))
     fail(RangeError, 'out', `be memory apart from ${argument}`, 'memory that overlaps it');
 }
 
@@ -201,8 +240,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   if (typeof epsilon !== 'number') fail(TypeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
   if (!(epsilon >= 0 && epsilon < Infinity)) fail(RangeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
   if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training));
-  if (!isObject(options) || ArrayBuffer.isView(options) || Array.isArray(options))
-    fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
+  if (!isObject(options)) fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
   for (const key of Object.keys(options))
     if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
 

@@ -63,12 +63,12 @@ const CASES = [
     TypeError,
     'X.data must be a Float32Array; got an object',
   ],
-  ['no shape', { X: { data: X.data } }, TypeError, 'X.shape must be an array [B, C, H, W]; got undefined'],
+  ['no shape', { X: { data: X.data } }, TypeError, 'X.shape must be an array, [B, C, H, W]; got undefined'],
   [
     'shape a string',
     { X: { data: X.data, shape: '2,3,2,2' } },
     TypeError,
-    'X.shape must be an array [B, C, H, W]; got "2,3,2,2"',
+    'X.shape must be an array, [B, C, H, W]; got "2,3,2,2"',
   ],
   [
     'three dimensions',
@@ -125,6 +125,49 @@ const CASES = [
     'X must hold at least one value a channel in training; got none, of shape [0, 3, 2, 2]',
   ],
 
+  [
+    'dims unlike shape',
+    { X: { data: X.data, shape: X.shape, dims: [2, 3, 4, 1] } },
+    RangeError,
+    'X.dims must be as X.shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
+  ],
+  [
+    'dims no array beside a shape',
+    { X: { data: X.data, shape: X.shape, dims: 4 } },
+    RangeError,
+    'X.dims must be as X.shape, [2, 3, 2, 2]; got 4',
+  ],
+  ['dims no array', { X: { data: X.data, dims: 4 } }, TypeError, 'X.shape must be an array, [B, C, H, W]; got 4'],
+  [
+    'an ndarray column by column',
+    { X: { data: X.data, shape: X.shape, stride: [1, 2, 6, 12], offset: 0 } },
+    RangeError,
+    'X.stride must be [12, 4, 2, 1], row by row (ops.assign of ndarray-ops copies into such an ndarray); got [1, 2, 6, 12]',
+  ],
+  [
+    'an ndarray reversed',
+    { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, -1], offset: 1 } },
+    RangeError,
+    'X.stride must be [12, 4, 2, 1], row by row (ops.assign of ndarray-ops copies into such an ndarray); got [12, 4, 2, -1]',
+  ],
+  [
+    'an ndarray without an offset',
+    { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, 1] } },
+    RangeError,
+    'X.offset must leave room for shape [2, 3, 2, 2] in 24 values; got undefined',
+  ],
+  [
+    'an ndarray beyond its data',
+    { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, 1], offset: 1 } },
+    RangeError,
+    'X.offset must leave room for shape [2, 3, 2, 2] in 24 values; got 1',
+  ],
+  [
+    'an ndarray of gamma, every second value',
+    { gamma: { data: X.data, shape: [3], stride: [2], offset: 0 } },
+    RangeError,
+    'gamma.stride must be [1], row by row (ops.assign of ndarray-ops copies into such an ndarray); got [2]',
+  ],
   [
     'gamma missing',
     { gamma: undefined },

@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { batchNormalization } from '../js/index.js';
-import { workArea } from '../js/kernel.js';
+import { load, workArea } from '../js/kernel.js';
 import { assertSameBits, checkCall, normalTensor, parametersFor } from './helpers.js';
 
 const shape = [3, 5, 6, 7];
@@ -201,6 +201,7 @@ test('empty tensors', () => {
 });
 
 test('linear memory is 8 MB at most, and repeated calls leave nothing behind', async () => {
+  load();
   assert.ok(workArea()[1] <= 8 << 20);
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc');

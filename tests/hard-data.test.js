@@ -1,9 +1,10 @@
 /* Data on which batch normalization commonly loses its digits, held against float64 and the bounds of docs/numerics.md. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { batchNormalization } from '../js/index.js';
+import { batchNormalization as plain } from '../js/index-plain.js';
 import {
   assertWithinBounds,
+  callKernel,
   checkCall,
   normalTensor,
   outputBound,
@@ -26,6 +27,15 @@ const both = (name, run) => {
   for (const shape of SHAPES) test(`${name}, [${shape}]`, () => run(shape));
 };
 
+/** The kernel and its plain twin. (checkCall tries both by itself.) */
+const IMPLEMENTATIONS = { kernel: callKernel, plain };
+
+const everyWay = (name, run) => {
+  for (const shape of SHAPES)
+    for (const [key, batchNormalization] of Object.entries(IMPLEMENTATIONS))
+      test(`${name}, [${shape}], ${key}`, () => run(shape, batchNormalization));
+};
+
 for (const [mean, deviation] of [
   [0, 1],
   [1e4, 1e-2],
@@ -43,7 +53,7 @@ for (const [mean, deviation] of [
     checkCall(X, [gamma, beta, null, null, 0, 0], 'with epsilon 0');
   });
 
-both('errors in ULP stay under 3, wherever the mean lies', (shape) => {
+everyWay('errors in ULP stay under 3, wherever the mean lies', (shape, batchNormalization) => {
   for (const mean of [0, 1, 1e3, 1e5, 1e7]) {
     const X = normalTensor(shape, 9, mean);
     const [output] = batchNormalization(X, null, null);
@@ -53,7 +63,7 @@ both('errors in ULP stay under 3, wherever the mean lies', (shape) => {
   }
 });
 
-both('a constant channel gives exactly beta', (shape) => {
+everyWay('a constant channel gives exactly beta', (shape, batchNormalization) => {
   for (const value of [0, 1, 0.1, -16777215, 1e-40, 3.4e38]) {
     const X = tensor(shape, () => value);
     const { beta } = parametersFor(shape[1]);
@@ -66,7 +76,7 @@ both('a constant channel gives exactly beta', (shape) => {
   }
 });
 
-both('a constant channel with epsilon 0 is 0/0', (shape) => {
+everyWay('a constant channel with epsilon 0 is 0/0', (shape, batchNormalization) => {
   const [output] = batchNormalization(
     tensor(shape, () => 7),
     null,
@@ -79,14 +89,15 @@ both('a constant channel with epsilon 0 is 0/0', (shape) => {
   assert.ok(output.data.every(Number.isNaN));
 });
 
-test('one value a channel gives beta', () => {
-  const X = normalTensor([1, 9, 1, 1], 3, 100, 50);
-  const beta = [0, 1, -2, 3.5, 0.1, 1e-20, 1e20, 5, 6];
-  const [output, runningMean, runningVar] = batchNormalization(X, null, beta, null, null, 0);
-  assert.deepEqual(output.data, Float32Array.from(beta));
-  assert.deepEqual(runningMean.data, X.data);
-  assert.deepEqual(runningVar.data, new Float32Array(9));
-});
+for (const [key, batchNormalization] of Object.entries(IMPLEMENTATIONS))
+  test(`one value a channel gives beta, ${key}`, () => {
+    const X = normalTensor([1, 9, 1, 1], 3, 100, 50);
+    const beta = [0, 1, -2, 3.5, 0.1, 1e-20, 1e20, 5, 6];
+    const [output, runningMean, runningVar] = batchNormalization(X, null, beta, null, null, 0);
+    assert.deepEqual(output.data, Float32Array.from(beta));
+    assert.deepEqual(runningMean.data, X.data);
+    assert.deepEqual(runningVar.data, new Float32Array(9));
+  });
 
 both('all equal but one', (shape) => {
   for (const [most, one] of [
@@ -121,7 +132,7 @@ both('tiny values', (shape) => {
       checkCall(normalTensor(shape, 8, 0, size), [null, null, null, null, 0, epsilon], `${size}, epsilon ${epsilon}`);
 });
 
-both('huge values', (shape) => {
+everyWay('huge values', (shape, batchNormalization) => {
   for (const size of [1e15, 1e17, 1e18, 1e19, 1e25, 3e37])
     checkCall(normalTensor(shape, 8, 0, size), [null, null, null, null, 0, 1e-5], `${size}`);
   const ends = tensor(shape, (i) => (i % 2 ? 3.4e38 : -3.4e38));
@@ -165,7 +176,7 @@ both('inference far from zero', (shape) => {
   }
 });
 
-both('inference with statistics at the ends of double', (shape) => {
+everyWay('inference with statistics at the ends of double', (shape, batchNormalization) => {
   const X = normalTensor(shape, 7);
   for (const mean of [0, 1e300, -1e200, 1e-300, Infinity, NaN])
     for (const variance of [0, 1e-300, 1e300, Infinity, NaN])
@@ -181,7 +192,7 @@ test('infinity times a scale that vanishes in double', () => {
   checkCall(X, [[0], [0], [0], [1e300], 0.1, 0, false]);
 });
 
-both('NaN and infinity stay in their channel and go where float64 sends them', (shape) => {
+everyWay('NaN and infinity stay in their channel and go where float64 sends them', (shape, batchNormalization) => {
   for (const special of [[NaN], [Infinity], [-Infinity], [Infinity, -Infinity]]) {
     const X = normalTensor(shape, 3);
     special.forEach((value, k) => {
@@ -205,7 +216,7 @@ test('the mean of ten million values a million away', () => {
   const shape = [10, 1, 1000, 1000];
   const next = seeded(11);
   const X = tensor(shape, () => 1e6 + 0.1 * (next() - 0.5));
-  const [output] = batchNormalization(X, null, null);
+  const [output] = callKernel(X, null, null);
   const { output: exact, p } = reference(X, null, null);
   for (let i = 0; i < sizeOf(shape); i += 997) assert.ok(Math.abs(output.data[i] - exact[i]) <= outputBound(true, p[i], 1, 0));
 });

@@ -1,9 +1,9 @@
 /* What the tests share: seeded data, exact comparison, the bounds, and a call within a work area of a given size. */
 import assert from 'node:assert/strict';
-import { batchNormalization } from '../js/index.js';
-import { run, workArea } from '../js/kernel.js';
+import { call } from '../js/call.js';
+import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
+import { load, run, workArea } from '../js/kernel.js';
 import { planTiles } from '../js/tiles.js';
-import { validate } from '../js/validate.js';
 import { channelOf, reference } from './reference.js';
 
 /** Uniform numbers in [0, 1) from a seed (mulberry32). */
@@ -109,20 +109,24 @@ function assertRounded(actual, exact, bound, message) {
   assert.ok(same, `${message}: ${actual}, not ${exact}`);
 }
 
-/** Calls and holds the result against the reference. */
-export function checkCall(X, args, message) {
-  const result = batchNormalization(X, args[0] ?? null, args[1] ?? null, ...args.slice(2));
-  return assertWithinBounds(X, args, result, message);
+/** Calls the kernel and its plain twin, and holds the results against the reference. Returns the kernel's worst error, in bounds. */
+export function checkCall(X, args, message = '') {
+  assertWithinBounds(
+    X,
+    args,
+    plainBatchNormalization(X, args[0] ?? null, args[1] ?? null, ...args.slice(2)),
+    `plain, ${message}`,
+  );
+  return assertWithinBounds(X, args, callKernel(X, ...args), message);
 }
 
-/** batchNormalization within a work area of `bytes` bytes, without options. Returns the three arrays. */
-export function callWithin(bytes, ...args) {
-  const [X, gamma, beta, runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true] = args;
-  const job = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, {});
+/** batchNormalization by the kernel, however small the tensor, within a work area of up to `bytes` bytes. */
+export function callWithin(bytes, X, gamma, beta, ...rest) {
+  const [runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true, options = {}] = rest;
+  assert.ok(load(), 'WebAssembly is refused');
   const [begin, end] = workArea();
-  const out = new Float32Array(job.x.length);
-  const newMean = training ? new Float32Array(job.channels) : null;
-  const newVar = training ? new Float32Array(job.channels) : null;
-  run(job, planTiles(job, begin, Math.min(end, begin + bytes)), out, newMean, newVar);
-  return [out, newMean, newVar];
+  const compute = (job, ...into) => run(job, planTiles(job, begin, Math.min(end, begin + bytes)), ...into);
+  return call(compute, X, gamma ?? null, beta ?? null, runningMean, runningVar, momentum, epsilon, training, options);
 }
+
+export const callKernel = (...args) => callWithin(Infinity, ...args);

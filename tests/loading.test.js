@@ -1,16 +1,19 @@
-/* The binary: fresh, self-contained, loaded when first needed; initialize; and an environment that refuses it. */
+/* The binary: fresh, self-contained, loaded when first needed; initialize; backend; and environments that refuse it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { batchNormalization } from '../js/index.js';
+import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
 import { binary } from '../js/kernel-binary.js';
+import { callKernel, normalTensor } from './helpers.js';
 
 const root = new URL('../', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root));
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex');
-const bytes = Buffer.from(binary, 'base64');
+const bytes = Buffer.from(binary, 'hex');
 
 /** Runs a module's text in a fresh Node. Returns what it printed. */
 function inFreshNode(code, ...flags) {
@@ -53,7 +56,7 @@ const COUNT = `
   let compiled = 0;
   WebAssembly.Module = class extends WebAssembly.Module { constructor(bytes) { super(bytes); compiled++; } };
   const { batchNormalization, initialize } = await import('batchnorm');
-  const X = { data: Float32Array.of(1, 2), shape: [2, 1, 1, 1] };`;
+  const X = { data: Float32Array.from({ length: 80 }, (_, i) => i), shape: [2, 1, 1, 40] };`;
 
 test('importing compiles nothing; the first call does, once', () => {
   const printed = inFreshNode(`${COUNT} const counts = [compiled];
@@ -70,16 +73,16 @@ test('initialize compiles at once, any number of times', () => {
 
 const MODULE = `
   import { readFileSync } from 'node:fs';
-  import { batchNormalization, initialize } from 'batchnorm';
+  import { backend, batchNormalization, initialize } from 'batchnorm';
   import { fileURLToPath } from 'node:url';
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm'))));
-  const X = { data: Float32Array.of(1, 3), shape: [2, 1, 1, 1] };`;
+  const X = { data: Float32Array.from({ length: 80 }, (_, i) => (i % 2 ? 3 : 1)), shape: [2, 1, 1, 40] };`;
 
 test('initialize takes a compiled module, once, before anything was compiled', () => {
   const printed = inFreshNode(`${MODULE} initialize(module); initialize();
-    console.log(batchNormalization(X, null, null, null, null, 0, 0)[0].data.join());
+    console.log(batchNormalization(X, null, null, null, null, 0, 0)[0].data.slice(0, 2).join(), backend());
     try { initialize(module) } catch (error) { console.log(error.constructor.name, error.message) }`);
-  assert.equal(printed, '-1,1\nError initialize: a module can be given only once, before the first call compiles one');
+  assert.equal(printed, '-1,1 wasm-simd\nError initialize: a module can be given only once, before the first call compiles one');
 });
 
 test('initialize refuses anything else, and works afterwards', () => {
@@ -97,11 +100,54 @@ test('initialize refuses anything else, and works afterwards', () => {
   );
 });
 
-test('an environment that refuses to compile gets an Error that says why and what to do', () => {
+test('backend compiles on demand', () => {
+  assert.equal(
+    inFreshNode(`${COUNT} const { backend } = await import('batchnorm');
+      const before = compiled; console.log([before, backend(), compiled, backend(), compiled].join());`),
+    '0,wasm-simd,1,wasm-simd,1',
+  );
+});
+
+test('tiny tensors are computed in plain JavaScript: nothing is compiled, and a module may still come', () => {
+  const printed = inFreshNode(`${MODULE}
+    WebAssembly.Module = new Proxy(WebAssembly.Module, { construct() { throw new Error('compiled') } });
+    const tiny = { data: Float32Array.of(1, 3), shape: [2, 1, 1, 1] };
+    console.log(batchNormalization(tiny, null, null, null, null, 0, 0)[0].data.join());
+    initialize(module);
+    console.log(backend());`);
+  assert.equal(printed, '-1,1\nwasm-simd');
+});
+
+/** Runs after `refuse`, in a fresh Node: what backend() says, and results beside the plain implementation's own. */
+const REFUSED = `
+  const { backend, batchNormalization, initialize } = await import('batchnorm');
+  const plain = await import('batchnorm/js');
+  initialize();
+  const X = { data: Float32Array.from({ length: 800 }, (_, i) => Math.sin(i)), shape: [2, 4, 10, 10] };
+  const results = [batchNormalization, plain.batchNormalization].map((call) =>
+    JSON.stringify(call(X, [1, 2, 3, 4], null).map(({ data }) => [...data])));
+  console.log(backend(), results[0] === results[1], results[0].length > 10000);`;
+
+for (const [name, refuse] of [
+  ['an engine without WebAssembly', 'delete globalThis.WebAssembly;'],
+  [
+    'an engine without SIMD, or a Content-Security-Policy',
+    `WebAssembly.Module = new Proxy(WebAssembly.Module, { construct() { throw new WebAssembly.CompileError('refused') } });`,
+  ],
+  [
+    'an engine without the memory',
+    `WebAssembly.Instance = new Proxy(WebAssembly.Instance, { construct() { throw new RangeError('out of memory') } });`,
+  ],
+])
+  test(`${name} computes in plain JavaScript`, () => {
+    assert.equal(inFreshNode(`${refuse} ${REFUSED}`), 'js true true');
+  });
+
+test('a context in which V8 itself refuses to compile computes in plain JavaScript', () => {
   const printed = inFreshNode(
     `import vm from 'node:vm';
     import { readFileSync } from 'node:fs';
-    const context = vm.createContext({ atob }, { codeGeneration: { wasm: false } });
+    const context = vm.createContext({}, { codeGeneration: { wasm: false } });
     const modules = new Map();
     const link = (name) => {
       if (!modules.has(name)) modules.set(name, new vm.SourceTextModule(readFileSync('js/' + name.slice(2), 'utf8'), { context, identifier: name }));
@@ -110,27 +156,25 @@ test('an environment that refuses to compile gets an Error that says why and wha
     const index = link('./index.js');
     await index.link(link);
     await index.evaluate();
-    const X = vm.runInContext('({ data: Float32Array.of(1, 2), shape: [2, 1, 1, 1] })', context);
-    for (const attempt of [() => index.namespace.initialize(), () => index.namespace.batchNormalization(X, null, null)])
-      try { attempt() } catch (error) { console.log(error.message, error.cause.name) }`,
+    const X = vm.runInContext('({ data: new Float32Array(100).fill(1), shape: [2, 1, 1, 50] })', context);
+    const [output] = index.namespace.batchNormalization(X, null, [5]);
+    console.log(index.namespace.backend(), output.data.every((y) => y === 5));`,
     '--experimental-vm-modules',
     '--no-warnings',
   );
-  for (const line of printed.split('\n')) {
-    assert.match(
-      line,
-      /^batchnorm: this environment does not compile WebAssembly \(WebAssembly.Module\(\): Wasm code generation disallowed/,
-    );
-    assert.match(line, /add 'wasm-unsafe-eval' to its script-src.*initialize\(module\).*CompileError$/);
-  }
-  assert.equal(printed.split('\n').length, 2);
+  assert.equal(printed, 'js true');
 });
 
-test('an engine without WebAssembly gets the same', () => {
-  const printed = inFreshNode(`delete globalThis.WebAssembly;
-    const { initialize } = await import('batchnorm');
-    try { initialize() } catch (error) { console.log(error.constructor.name, error.message) }`);
-  assert.match(printed, /^Error batchnorm: this environment does not compile WebAssembly \(WebAssembly is not defined\)/);
+test('up to 64 values plain JavaScript computes, above the kernel', () => {
+  for (const [length, expected] of [
+    [64, plainBatchNormalization],
+    [65, callKernel],
+  ]) {
+    const X = normalTensor([1, 1, 1, length], 5, 100);
+    const other = expected === callKernel ? plainBatchNormalization : callKernel;
+    assert.deepEqual(batchNormalization(X, null, null), expected(X, null, null));
+    assert.notDeepEqual(other(X, null, null), expected(X, null, null));
+  }
 });
 
 test('the changelog names the binary', () => {

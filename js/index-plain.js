@@ -1,0 +1,43 @@
+/* `batchnorm/js`: the same call in plain JavaScript, without the kernel. */
+
+import { call } from './call.js';
+import { runPlain } from './plain.js';
+
+/** @import { Options, PerChannel, Tensor, TensorLike } from './index.js' */
+
+/**
+ * batchNormalization of 'batchnorm', computed in plain JavaScript whatever the environment: same arguments, results, errors
+ * and bounds; other bits, since all is double but for one rounding of each result. Keeps no state.
+ *
+ * @template {TensorLike<Float32Array>} [Out=Tensor]
+ * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
+ * @param {PerChannel | null} gamma scale of each channel; null: 1
+ * @param {PerChannel | null} beta shift of each channel; null: 0
+ * @param {PerChannel | null} [runningMean] default null: in training it starts at 0; inference needs it
+ * @param {PerChannel | null} [runningVar] default null: in training it starts at 1; inference needs it
+ * @param {number} [momentum] in [0, 1], default 0.1: the weight of the old running statistics (PyTorch's m is 1 − momentum)
+ * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
+ * @param {boolean} [training] default true
+ * @param {Options<Out>} [options] default {}
+ * @returns {[output: Out, runningMean: Tensor, runningVar: Tensor]}
+ * @throws {TypeError} if an argument is of the wrong kind, or missing
+ * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
+ *
+ * @example
+ * const X = { data: Float32Array.of(1, 2, 3, 4), shape: [1, 1, 2, 2] };
+ * const [output] = batchNormalization(X, null, null);
+ * output.data; // ≈ −1.3416, −0.4472, 0.4472, 1.3416
+ */
+export function batchNormalization(
+  X,
+  gamma,
+  beta,
+  runningMean = null,
+  runningVar = null,
+  momentum = 0.1,
+  epsilon = 1e-5,
+  training = true,
+  options = {},
+) {
+  return call(runPlain, X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
+}

@@ -1,0 +1,100 @@
+/* The kernel's readable twin in plain JavaScript: double throughout, one rounding at the end. It computes where WebAssembly
+ * SIMD is refused, and tensors too small for the way into WebAssembly. docs/numerics.md has its bounds too. */
+
+/** @import { Job } from './validate.js' */
+
+/* The loops go through all slabs of a channel: from `begin`, a row of X from one to the next. Four sums at a time, since
+ * an addition waits for the one before it; the same for the others, which saves checks. */
+
+/** @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial */
+function sum(x, begin, row, spatial) {
+  let s0 = 0;
+  let s1 = 0;
+  let s2 = 0;
+  let s3 = 0;
+  for (let at = begin; at < x.length; at += row) {
+    const end = at + spatial;
+    let i = at;
+    for (; i < end - 3; i += 4) {
+      s0 += x[i];
+      s1 += x[i + 1];
+      s2 += x[i + 2];
+      s3 += x[i + 3];
+    }
+    for (; i < end; i++) s0 += x[i];
+  }
+  return s0 + s1 + (s2 + s3);
+}
+
+/** Squared deviations from a center. @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial @param {number} center */
+function squares(x, begin, row, spatial, center) {
+  let s0 = 0;
+  let s1 = 0;
+  let s2 = 0;
+  let s3 = 0;
+  for (let at = begin; at < x.length; at += row) {
+    const end = at + spatial;
+    let i = at;
+    for (; i < end - 3; i += 4) {
+      const d0 = x[i] - center;
+      const d1 = x[i + 1] - center;
+      const d2 = x[i + 2] - center;
+      const d3 = x[i + 3] - center;
+      s0 += d0 * d0;
+      s1 += d1 * d1;
+      s2 += d2 * d2;
+      s3 += d3 * d3;
+    }
+    for (; i < end; i++) s0 += (x[i] - center) ** 2;
+  }
+  return s0 + s1 + (s2 + s3);
+}
+
+/** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} row @param {number} spatial @param {number} center @param {number} invStd @param {number} gamma @param {number} shift */
+function normalize(x, out, begin, row, spatial, center, invStd, gamma, shift) {
+  for (let at = begin; at < x.length; at += row) {
+    const end = at + spatial;
+    let i = at;
+    for (; i < end - 3; i += 4) {
+      out[i] = (x[i] - center) * invStd * gamma + shift;
+      out[i + 1] = (x[i + 1] - center) * invStd * gamma + shift;
+      out[i + 2] = (x[i + 2] - center) * invStd * gamma + shift;
+      out[i + 3] = (x[i + 3] - center) * invStd * gamma + shift;
+    }
+    for (; i < end; i++) out[i] = (x[i] - center) * invStd * gamma + shift;
+  }
+}
+
+/**
+ * @param {Job} job
+ * @param {Float32Array} out as long as job.x, of which it may be the very memory
+ * @param {Float32Array | null} newMean in training: receives the running mean; one value a channel
+ * @param {Float32Array | null} newVar likewise the running variance
+ */
+export function runPlain(job, out, newMean, newVar) {
+  const { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon } = job;
+  const row = channels * spatial;
+  const count = batch * spatial;
+  for (let c = 0; c < channels; c++) {
+    const begin = c * spatial;
+    // The mean is center + rest. As the center is a float32, x − center is exact wherever the rest matters.
+    let center = runningMean === null ? 0 : runningMean[c];
+    let rest = 0;
+    let variance = runningVar === null ? 1 : runningVar[c];
+    if (newMean !== null && newVar !== null) {
+      const total = sum(x, begin, row, spatial);
+      const mean = total / count;
+      const old = center;
+      center = Math.fround(mean);
+      if (Number.isFinite(mean)) rest = (total - count * center) / count;
+      newMean[c] = momentum * old + (1 - momentum) * (center + rest);
+      const batchVariance = Math.max(squares(x, begin, row, spatial, center) / count - rest * rest, 0);
+      newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
+      variance = batchVariance;
+    }
+    const invStd = 1 / Math.sqrt(variance + epsilon);
+    const scale = gamma === null ? 1 : gamma[c];
+    const shift = (beta === null ? 0 : beta[c]) - (rest === 0 ? 0 : rest * invStd * scale);
+    normalize(x, out, begin, row, spatial, center, invStd, scale, shift);
+  }
+}

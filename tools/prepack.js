@@ -1,0 +1,39 @@
+/* Before the package is packed: makes what it holds beside js/, the types (types/, from the comments) and the CommonJS
+ * files (cjs/, for Jest's default and loaders older than Node 20.19) with types of their own. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+const ENTRIES = ['index', 'index-plain'];
+
+for (const directory of ['types', 'cjs']) {
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory);
+}
+
+const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+execFileSync(process.execPath, [tsc, '--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', 'cjs/emitted'], {
+  stdio: 'inherit',
+});
+for (const entry of ENTRIES) {
+  const types = readFileSync(`cjs/emitted/${entry}.d.ts`, 'utf8');
+  writeFileSync(`types/${entry}.d.ts`, types);
+  writeFileSync(`cjs/${entry}.d.cts`, types.replaceAll("'./index.js'", "'./index.cjs'"));
+}
+rmSync('cjs/emitted', { recursive: true });
+
+await build({
+  entryPoints: ENTRIES.map((entry) => `js/${entry}.js`),
+  bundle: true,
+  format: 'cjs',
+  platform: 'neutral',
+  target: 'es2020',
+  charset: 'utf8',
+  outdir: 'cjs',
+  outExtension: { '.js': '.cjs' },
+  banner: { js: '/* GENERATED from js/ for loaders that cannot require() an ES module. */' },
+});
