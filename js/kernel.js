@@ -52,7 +52,7 @@ function compile() {
   const bytes = new DataView(new ArrayBuffer(length));
   for (let i = 0; i < length; i += 4) {
     const at = Math.min(i, length - 4);
-    bytes.setUint32(at, Number.parseInt(binary.slice(2 * at, 2 * at + 8), 16));
+    bytes.setUint32(at, Number(`0x${binary.slice(2 * at, 2 * at + 8)}`));
   }
   return new WebAssembly.Module(bytes.buffer);
 }
@@ -71,7 +71,7 @@ function instantiate(module) {
 export function take(module) {
   checkModule(module);
   if (given !== undefined || wasm !== undefined)
-    throw new Error('initialize: a module can be given only once, before the first call compiles one');
+    throw new Error('initialize: a module must be given once, before one is compiled');
   given = module;
   refused = false;
 }
@@ -89,12 +89,16 @@ export function load() {
 
 /** @param {WebAssembly.Module} module */
 function checkModule(module) {
-  const expected = "initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ";
-  const type = Object.prototype.toString.call(module);
-  if (type !== '[object WebAssembly.Module]') throw new TypeError(expected + type);
-  const { exports, imports } = WebAssembly.Module;
-  if (imports(module).length > 0 || !exports(module).some(({ name }) => name === 'bn_train'))
-    throw new TypeError(`${expected}another module`);
+  let own = false;
+  try {
+    own = WebAssembly.Module.exports(module).some(({ name }) => name === 'bn_train');
+  } catch {
+    // no module at all
+  }
+  if (!own)
+    throw new TypeError(
+      `initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ${Object.prototype.toString.call(module)}`,
+    );
 }
 
 /**

@@ -41,10 +41,9 @@ function describe(value) {
   const type = typeName(value);
   if (type !== undefined) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of ${/** @type {Uint8Array} */ (value).length}`;
   if (Array.isArray(value)) return `an array of ${value.length}`;
-  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  if (typeof value === 'bigint') return `${value}n`;
-  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
-  return isObject(value) ? 'an object' : String(value);
+  if (isObject(value)) return 'an object';
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
+  return /bigint|function|symbol/.test(typeof value) ? `a ${typeof value}` : String(value);
 }
 
 /** @param {unknown} shape */
@@ -102,15 +101,16 @@ function checkStride(argument, data, shape, stride, offset) {
       `be ${describeShape(steps)}, row by row (ops.assign of ndarray-ops copies into such an ndarray)`,
       describeShape(stride),
     );
-  const end = Number(offset) + steps[0] * shape[0];
-  if (!(Number.isSafeInteger(offset) && Number(offset) >= 0 && end <= data.length))
+  const begin = /** @type {number} */ (offset);
+  const end = begin + steps[0] * shape[0];
+  if (!(Number.isSafeInteger(begin) && begin >= 0 && end <= data.length))
     fail(
       RangeError,
       `${argument}.offset`,
       `leave room for shape ${describeShape(shape)} in ${data.length} values`,
       describe(offset),
     );
-  return /** @type {any} */ (Array.isArray(data) ? data.slice(Number(offset), end) : data.subarray(Number(offset), end));
+  return /** @type {any} */ (Array.isArray(data) ? data.slice(begin, end) : data.subarray(begin, end));
 }
 
 /**
@@ -130,7 +130,7 @@ function checkTensor(argument, tensor) {
       describeShape(shape),
     );
   for (let k = 0; k < 4; k++)
-    if (!(Number.isSafeInteger(shape[k]) && Number(shape[k]) >= 0))
+    if (!(Number.isSafeInteger(shape[k]) && /** @type {number} */ (shape[k]) >= 0))
       fail(
         typeof shape[k] === 'number' ? RangeError : TypeError,
         `${argument}.shape`,
@@ -155,9 +155,10 @@ function checkTensor(argument, tensor) {
 /**
  * @param {string} argument @param {unknown} value a tensor or its bare data
  * @param {number[]} shape X's @param {string} [orNull] what null would mean
- * @returns {Float32Array | Float64Array} an array's numbers as a copy
+ * @returns {Float32Array | Float64Array | null} an array's numbers as a copy
  */
 function checkPerChannel(argument, value, shape, orNull = '') {
+  if (value === null) return null;
   const channels = shape[1];
   const bare = !isObject(value);
   const { data, shape: given, dims, stride, offset } = bare ? { data: value } : /** @type {any} */ (value);
@@ -190,15 +191,17 @@ function checkPerChannel(argument, value, shape, orNull = '') {
   return copy;
 }
 
+/** @param {string} argument @param {unknown} value @param {number} most @param {string} expected @returns {asserts value is number} */
+function checkNumber(argument, value, most, expected) {
+  const isNumber = typeof value === 'number';
+  if (!(isNumber && value >= 0 && value <= most)) fail(isNumber ? RangeError : TypeError, argument, expected, describe(value));
+}
+
 /** @param {ArrayLike<number>} runningVar */
 function refuseNegative(runningVar) {
   for (let c = 0; c < runningVar.length; c++)
     if (runningVar[c] < 0) fail(RangeError, 'runningVar', 'hold no negative variance', `${runningVar[c]} for channel ${c}`);
 }
-
-/** @param {ArrayBufferView} a @param {ArrayBufferView} b */
-const overlap = (a, b) =>
-  a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength;
 
 /**
  * @param {unknown} out @param {Float32Array} x @param {number[]} shape X's
@@ -217,14 +220,18 @@ function checkOut(out, x, shape) {
   refuseDetached('out', values);
   if (values.length !== x.length)
     fail(RangeError, 'out', `hold ${x.length} values, as X ${describeShape(shape)} does`, String(values.length));
-  if (overlap(values, x) && values.byteOffset !== x.byteOffset)
-    fail(RangeError, 'out', "be X's own data or memory apart from it", 'memory that overlaps X in part');
+  if (values.byteOffset !== x.byteOffset) refuseOverlap(values, "X, or X's own data", x);
   return values;
 }
 
-/** @param {Float32Array} out @param {string} argument @param {Float32Array | Float64Array | null} parameter */
-function refuseOverlap(out, argument, parameter) {
-  if (parameter !== null && overlap(out, parameter))
+/** @param {Float32Array} out @param {string} argument @param {Float32Array | Float64Array | null} data */
+function refuseOverlap(out, argument, data) {
+  if (
+    data !== null &&
+    out.buffer === data.buffer &&
+    out.byteOffset < data.byteOffset + data.byteLength &&
+    data.byteOffset < out.byteOffset + out.byteLength
+  )
     fail(RangeError, 'out', `be memory apart from ${argument}`, 'memory that overlaps it');
 }
 
@@ -235,30 +242,26 @@ function refuseOverlap(out, argument, parameter) {
  */
 export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
   const { data: x, shape } = checkTensor('X', X);
-  if (typeof momentum !== 'number') fail(TypeError, 'momentum', 'be a number in [0, 1]', describe(momentum));
-  if (!(momentum >= 0 && momentum <= 1)) fail(RangeError, 'momentum', 'be a number in [0, 1]', describe(momentum));
-  if (typeof epsilon !== 'number') fail(TypeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
-  if (!(epsilon >= 0 && epsilon < Infinity)) fail(RangeError, 'epsilon', 'be a finite number, 0 or more', describe(epsilon));
+  checkNumber('momentum', momentum, 1, 'be a number in [0, 1]');
+  checkNumber('epsilon', epsilon, Number.MAX_VALUE, 'be a finite number, 0 or more');
   if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training));
   if (!isObject(options)) fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
   for (const key of Object.keys(options))
     if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
 
-  const ownGamma = gamma === null ? null : checkPerChannel('gamma', gamma, shape, ', or null for 1');
-  const ownBeta = beta === null ? null : checkPerChannel('beta', beta, shape, ', or null for 0');
-  const ownMean = runningMean === null ? null : checkPerChannel('runningMean', runningMean, shape);
-  const ownVar = runningVar === null ? null : checkPerChannel('runningVar', runningVar, shape);
-  if ((ownMean === null) !== (ownVar === null)) {
-    const [missing, given] = ownMean === null ? ['runningMean', 'runningVar'] : ['runningVar', 'runningMean'];
-    fail(TypeError, missing, `be given where ${given} is`, 'null');
-  }
+  const ownGamma = checkPerChannel('gamma', gamma, shape, ', or null for 1');
+  const ownBeta = checkPerChannel('beta', beta, shape, ', or null for 0');
+  const ownMean = checkPerChannel('runningMean', runningMean, shape);
+  const ownVar = checkPerChannel('runningVar', runningVar, shape);
+  if ((ownMean === null) !== (ownVar === null))
+    fail(TypeError, ownMean === null ? 'runningMean' : 'runningVar', 'be given where the other of the two is', 'null');
   if (!training && ownMean === null)
     fail(TypeError, 'runningMean and runningVar', 'be given in inference (training false)', 'null');
   if (ownVar !== null) refuseNegative(ownVar);
 
   const spatial = shape[2] * shape[3];
   if (training && shape[1] > 0 && x.length === 0)
-    fail(RangeError, 'X', 'hold at least one value a channel in training', `none, of shape ${describeShape(shape)}`);
+    fail(RangeError, 'X.shape', 'leave a channel at least one value in training', describeShape(shape));
   const { out: target } = options;
   const out = target === undefined ? null : checkOut(target, x, shape);
   if (out !== null) {

@@ -205,7 +205,9 @@ void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels,
 
 /* ---- fold ------------------------------------------------------------------------------------------------------ */
 
-static inline void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step, size_t n) {
+/* Not inlined, to be in the binary once: a call a channel costs nothing beside its values. */
+static __attribute__((noinline)) void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step,
+                                                   size_t n) {
   channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
   const double scale = channel->gamma * channel->inv_std;
   const double shift = channel->beta - channel->mean_lo * scale;

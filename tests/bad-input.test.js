@@ -122,7 +122,7 @@ const CASES = [
     'no values a channel',
     { X: { data: new Float32Array(0), shape: [0, 3, 2, 2] } },
     RangeError,
-    'X must hold at least one value a channel in training; got none, of shape [0, 3, 2, 2]',
+    'X.shape must leave a channel at least one value in training; got [0, 3, 2, 2]',
   ],
 
   [
@@ -220,7 +220,7 @@ const CASES = [
   ['gamma holding text', { gamma: [1, '2', 3] }, TypeError, 'gamma[1] must be a number; got "2"'],
   ['beta holding null', { beta: { data: [1, 2, null], shape: [3] } }, TypeError, 'beta.data[2] must be a number; got null'],
   ['beta with a hole', { beta: new Array(3) }, TypeError, 'beta[0] must be a number; got undefined'],
-  ['gamma holding a bigint', { gamma: [1n, 2, 3] }, TypeError, 'gamma[0] must be a number; got 1n'],
+  ['gamma holding a bigint', { gamma: [1n, 2, 3] }, TypeError, 'gamma[0] must be a number; got a bigint'],
   ['gamma detached', { gamma: detached(3) }, TypeError, 'gamma must not be detached; got an array whose buffer was transferred'],
   [
     'runningMean too long',
@@ -234,8 +234,13 @@ const CASES = [
     TypeError,
     'runningVar must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers; got "three"',
   ],
-  ['runningMean alone', { runningVar: null }, TypeError, 'runningVar must be given where runningMean is; got null'],
-  ['runningVar alone', { runningMean: undefined }, TypeError, 'runningMean must be given where runningVar is; got null'],
+  ['runningMean alone', { runningVar: null }, TypeError, 'runningVar must be given where the other of the two is; got null'],
+  [
+    'runningVar alone',
+    { runningMean: undefined },
+    TypeError,
+    'runningMean must be given where the other of the two is; got null',
+  ],
   [
     'inference without statistics',
     { runningMean: null, runningVar: null, training: false },
@@ -334,7 +339,7 @@ test('out overlapping X in part, on either side', () => {
   for (const begin of [0, 7, 9, 16])
     assert.throws(call({ X: tensor, options: { out: memory.subarray(begin, begin + 24) } }), {
       name: 'RangeError',
-      message: "batchNormalization: out must be X's own data or memory apart from it; got memory that overlaps X in part",
+      message: "batchNormalization: out must be memory apart from X, or X's own data; got memory that overlaps it",
     });
 });
 

@@ -82,19 +82,18 @@ test('initialize takes a compiled module, once, before anything was compiled', (
   const printed = inFreshNode(`${MODULE} initialize(module); initialize();
     console.log(batchNormalization(X, null, null, null, null, 0, 0)[0].data.slice(0, 2).join(), backend());
     try { initialize(module) } catch (error) { console.log(error.constructor.name, error.message) }`);
-  assert.equal(printed, '-1,1 wasm-simd\nError initialize: a module can be given only once, before the first call compiles one');
+  assert.equal(printed, '-1,1 wasm-simd\nError initialize: a module must be given once, before one is compiled');
 });
 
 test('initialize refuses anything else, and works afterwards', () => {
   const printed = inFreshNode(`${MODULE}
     const empty = new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
-    const importing = new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 7, 1, 1, 97, 1, 98, 0, 0));
-    for (const wrong of [null, 5, new Uint8Array(8), {}, empty, importing])
+    for (const wrong of [null, 5, new Uint8Array(8), {}, empty])
       try { initialize(wrong) } catch (error) { console.log(error.constructor.name, error.message.replace(/.*; got /, '')) }
     initialize(module);`);
   assert.equal(
     printed,
-    ['[object Null]', '[object Number]', '[object Uint8Array]', '[object Object]', 'another module', 'another module']
+    ['[object Null]', '[object Number]', '[object Uint8Array]', '[object Object]', '[object WebAssembly.Module]']
       .map((came) => `TypeError ${came}`)
       .join('\n'),
   );
