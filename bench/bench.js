@@ -11,8 +11,8 @@ import { buildSync } from 'esbuild';
 import { call } from '../js/call.js';
 import { batchNormalization } from '../js/index.js';
 import { load, workArea } from '../js/kernel.js';
-import { normalTensor, sizeOf, ulp } from '../tests/helpers.js';
-import { reference } from '../tests/reference.js';
+import { normalTensor, sizeOf } from '../tests/data.js';
+import { reference, ulp } from '../tests/reference.js';
 import { naive, tuned } from './plain.js';
 
 const args = process.argv.slice(2);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
 import { batchNormalization } from '../js/index.js';
-import { normalTensor } from './helpers.js';
+import { normalTensor } from './data.js';
 
 const X = normalTensor([2, 3, 2, 2]);
 const three = [1, 2, 3];

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { load, workArea } from '../js/kernel.js';
 import { planTiles } from '../js/tiles.js';
-import { callKernel, callWithin, checkCall, normalTensor, parametersFor, sizeOf } from './helpers.js';
+import { normalTensor, parametersFor, sizeOf } from './data.js';
+import { callKernel, callWithin, checkCall } from './helpers.js';
 
 function probe(name, shape) {
   test(`${name}: [${shape}]`, () => {

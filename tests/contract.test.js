@@ -6,7 +6,8 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { batchNormalization } from '../js/index.js';
 import { load, workArea } from '../js/kernel.js';
-import { assertSameBits, checkCall, normalTensor, parametersFor } from './helpers.js';
+import { normalTensor, parametersFor } from './data.js';
+import { assertSameBits, checkCall } from './helpers.js';
 
 const shape = [3, 5, 6, 7];
 const X = normalTensor(shape, 1, 2, 3);

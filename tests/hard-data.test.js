@@ -2,20 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization as plain } from '../js/index-plain.js';
-import {
-  assertWithinBounds,
-  callKernel,
-  checkCall,
-  normalTensor,
-  outputBound,
-  parametersFor,
-  seeded,
-  seededNormal,
-  sizeOf,
-  tensor,
-  ulp,
-} from './helpers.js';
-import { reference } from './reference.js';
+import { normalTensor, parametersFor, seeded, seededNormal, sizeOf, tensor } from './data.js';
+import { assertWithinBounds, callKernel, checkCall } from './helpers.js';
+import { outputBound, reference, ulp } from './reference.js';
 
 /** Both layouts: along slabs, and across columns. */
 const SHAPES = [

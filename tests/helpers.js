@@ -1,45 +1,10 @@
-/* What the tests share: seeded data, exact comparison, the bounds, and a call within a work area of a given size. */
+/* What the tests share: exact comparison, comparison within the bounds, and calls of the kernel and its plain twin. */
 import assert from 'node:assert/strict';
 import { call } from '../js/call.js';
 import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
 import { load, run, workArea } from '../js/kernel.js';
 import { planTiles } from '../js/tiles.js';
-import { channelOf, reference } from './reference.js';
-
-/** Uniform numbers in [0, 1) from a seed (mulberry32). */
-export function seeded(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Normally distributed numbers from a seed (Box and Muller). */
-export function seededNormal(seed, mean = 0, deviation = 1) {
-  const uniform = seeded(seed);
-  return () => mean + deviation * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-}
-
-export const sizeOf = (shape) => shape.reduce((product, size) => product * size, 1);
-
-/** A tensor filled by `next(i)`. */
-export const tensor = (shape, next) => ({ data: Float32Array.from({ length: sizeOf(shape) }, (_, i) => next(i)), shape });
-
-export const normalTensor = (shape, seed = 1, mean = 0, deviation = 1) => tensor(shape, seededNormal(seed, mean, deviation));
-
-/** Per-channel numbers of a fixed, uneven pattern, exact in float32. */
-export const parametersFor = (channels) => {
-  const pattern = (values) => Float32Array.from({ length: channels }, (_, c) => values[c % values.length]);
-  return {
-    gamma: pattern([1.5, -0.75, 0, 2.25, 1]),
-    beta: pattern([0.5, -3, 1.25, 0]),
-    runningMean: pattern([0.25, -1, 0]),
-    runningVar: pattern([1.5, 0.0625, 4, 1]),
-  };
-};
+import { channelOf, outputBound, reference, ulp } from './reference.js';
 
 const bitsOf = (data) => new Uint32Array(Float32Array.from(data, (value) => (Number.isNaN(value) ? Number.NaN : value)).buffer);
 
@@ -51,15 +16,6 @@ export function assertSameBits(actual, expected, message) {
   for (let i = 0; i < a.length; i++)
     if (a[i] !== b[i]) assert.fail(`${message ?? 'bits'}: value ${i} is ${actual[i]}, not ${expected[i]}`);
 }
-
-/** The distance of a float32 to the next larger one in magnitude. */
-export const ulp = (value) => (Math.abs(value) < 2 ** -126 ? 2 ** -149 : 2 ** (Math.floor(Math.log2(Math.abs(value))) - 23));
-
-/** docs/numerics.md, rule 1: how far an output may be from the exact one. */
-export const outputBound = (training, p, gamma, beta) =>
-  training
-    ? 2 ** -21 * Math.abs(p) + 2 ** -23 * Math.abs(beta) + 2 ** -30 * Math.abs(gamma) + 2 ** -149
-    : 2 ** -22 * Math.abs(p) + 2 ** -24 * Math.abs(beta) + 2 ** -149;
 
 /** What the reference itself may be off by: a few roundings of a double. */
 const SLACK = 1 + 2 ** -45;

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization } from '../js/index.js';
-import { assertSameBits, normalTensor, parametersFor } from './helpers.js';
+import { normalTensor, parametersFor } from './data.js';
+import { assertSameBits } from './helpers.js';
 
 const shape = [2, 3, 4, 5];
 const X = normalTensor(shape, 3);

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { batchNormalization } from '../js/index.js';
 import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
 import { binary } from '../js/kernel-binary.js';
-import { callKernel, normalTensor } from './helpers.js';
+import { normalTensor } from './data.js';
+import { callKernel } from './helpers.js';
 
 const root = new URL('../', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root));

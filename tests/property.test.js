@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { assertSameBits, callKernel, callWithin, checkCall, sizeOf } from './helpers.js';
+import { sizeOf } from './data.js';
+import { assertSameBits, callKernel, callWithin, checkCall } from './helpers.js';
 
 const size = (most) => fc.integer({ min: 1, max: most });
 const shapes = fc.oneof(

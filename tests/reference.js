@@ -116,3 +116,12 @@ export function reference(X, gamma, beta, runningMean, runningVar, momentum = 0.
   }
   return result;
 }
+
+/** The distance of a float32 to the next larger one in magnitude. */
+export const ulp = (value) => (Math.abs(value) < 2 ** -126 ? 2 ** -149 : 2 ** (Math.floor(Math.log2(Math.abs(value))) - 23));
+
+/** docs/numerics.md, rule 1: how far an output may be from the exact one. */
+export const outputBound = (training, p, gamma, beta) =>
+  training
+    ? 2 ** -21 * Math.abs(p) + 2 ** -23 * Math.abs(beta) + 2 ** -30 * Math.abs(gamma) + 2 ** -149
+    : 2 ** -22 * Math.abs(p) + 2 ** -24 * Math.abs(beta) + 2 ** -149;

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { load, workArea } from '../js/kernel.js';
 import { planTiles } from '../js/tiles.js';
-import { assertSameBits, callKernel, callWithin, normalTensor, parametersFor } from './helpers.js';
+import { normalTensor, parametersFor } from './data.js';
+import { assertSameBits, callKernel, callWithin } from './helpers.js';
 
 const KIB = 1024;
 const BUDGETS = [2 * KIB, 3 * KIB, 5 * KIB, 20 * KIB, 64 * KIB, 1024 * KIB, 8192 * KIB - 20000];

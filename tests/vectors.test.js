@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { batchNormalization } from '../js/index.js';
-import { outputBound, ulp } from './helpers.js';
+import { outputBound, ulp } from './reference.js';
 
 const unpack = (Type, text) => new Type(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
 

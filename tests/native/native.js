@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { planTiles } from '../../js/tiles.js';
-import { assertSameBits, callKernel, normalTensor, parametersFor, seeded, sizeOf, tensor } from '../helpers.js';
+import { normalTensor, parametersFor, seeded, sizeOf, tensor } from '../data.js';
+import { assertSameBits, callKernel } from '../helpers.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-'));
