@@ -1,0 +1,120 @@
+/* Three real browsers behind one interface: launch(engine) → { name, visit(url), close() }. Chromium and Firefox are driven
+ * by puppeteer, WebKitGTK's MiniBrowser by W3C WebDriver over HTTP. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { accessSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import puppeteer from 'puppeteer-core';
+
+const MINI_BROWSER = '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser';
+
+/** What each engine needs, and the Debian packages that have it. */
+const ENGINES = {
+  chromium: { files: [process.env.CHROMIUM ?? '/usr/bin/chromium'], packages: 'chromium', launch: launchPuppeteer },
+  firefox: { files: [process.env.FIREFOX ?? '/usr/bin/firefox-esr'], packages: 'firefox-esr', launch: launchPuppeteer },
+  webkit: {
+    files: [process.env.MINI_BROWSER ?? MINI_BROWSER, '/usr/bin/WebKitWebDriver', '/usr/bin/Xvfb'],
+    packages: 'webkit2gtk-driver libwebkit2gtk-4.1-0 xvfb',
+    launch: launchWebKit,
+  },
+};
+export const engines = Object.keys(ENGINES);
+
+/** Fails with the command that installs it if a browser is missing. */
+export function launch(engine, options = {}) {
+  const { files, packages, launch: start } = ENGINES[engine] ?? assert.fail(`no engine ${engine}: ${engines.join(', ')}`);
+  for (const file of files)
+    try {
+      accessSync(file);
+    } catch {
+      throw new Error(`${engine} is missing (${file}). On Debian: sudo apt-get install ${packages}`);
+    }
+  return start(files[0], { engine, ...options });
+}
+
+/** Visits until the page's script has left a report, or 60 seconds have passed. */
+async function poll(read) {
+  for (let k = 0; k < 600; k++) {
+    const report = await read();
+    if (report) return JSON.parse(report);
+    await setTimeout(100);
+  }
+  throw new Error('the page left no report within 60 seconds');
+}
+const READ = 'globalThis.report ? JSON.stringify(globalThis.report) : null';
+
+async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) {
+  const flags =
+    '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
+  const browser = await puppeteer.launch({
+    browser: engine === 'firefox' ? 'firefox' : 'chrome',
+    executablePath,
+    headless: true,
+    args: engine === 'firefox' ? [] : flags.split(' ').concat(withoutSimd ? ['--js-flags=--no-enable-ssse3'] : []),
+  });
+  return {
+    name: (await browser.version()).replace('/', ' '),
+    async visit(url) {
+      const page = await browser.newPage();
+      const errors = [];
+      page.on('pageerror', (error) => errors.push(String(error)));
+      page.on('requestfailed', (request) => errors.push(`${request.url()} failed`));
+      try {
+        await page.goto(url);
+        return await poll(() => page.evaluate(READ));
+      } catch (error) {
+        throw new Error(`${url}: ${error.message} ${errors.join('; ')}`);
+      } finally {
+        await page.close();
+      }
+    },
+    close: () => browser.close(),
+  };
+}
+
+async function launchWebKit(binary, { withoutSimd = false }) {
+  const display = `:${90 + (process.pid % 900)}`;
+  const port = 20000 + (process.pid % 20000) + (withoutSimd ? 1 : 0);
+  const env = { ...process.env, DISPLAY: display, LC_ALL: 'en_US.UTF-8', ...(withoutSimd ? { JSC_useWasmSIMD: '0' } : {}) };
+  const processes = [
+    spawn('Xvfb', [display, '-screen', '0', '1280x900x24'], { stdio: 'ignore' }),
+    spawn('WebKitWebDriver', [`--port=${port}`], { stdio: 'ignore', env }),
+  ];
+  const stop = () => processes.forEach((child) => void child.kill());
+  const ask = async (method, path, body) => {
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, body: body && JSON.stringify(body) });
+    const { value } = await response.json();
+    if (!response.ok) throw new Error(`WebKitWebDriver: ${value.message}`);
+    return value;
+  };
+  try {
+    for (let k = 0; ; k++)
+      try {
+        await ask('GET', '/status');
+        break;
+      } catch (error) {
+        if (k === 100) throw error;
+        await setTimeout(100);
+      }
+    const { sessionId, capabilities } = await ask('POST', '/session', {
+      capabilities: {
+        alwaysMatch: { browserName: 'MiniBrowser', 'webkitgtk:browserOptions': { binary, args: ['--automation'] } },
+      },
+    });
+    const session = `/session/${sessionId}`;
+    return {
+      name: `WebKitGTK ${capabilities.browserVersion}`,
+      async visit(url) {
+        await ask('POST', `${session}/url`, { url });
+        return poll(() => ask('POST', `${session}/execute/sync`, { script: `return ${READ}`, args: [] }));
+      },
+      async close() {
+        await ask('DELETE', session).catch(() => {});
+        stop();
+      },
+    };
+  } catch (error) {
+    stop();
+    throw error;
+  }
+}

@@ -1,0 +1,114 @@
+/* The package as users get it: packed, installed from its tarball into projects of their own, and held to conformance.js.
+ * Also writes down, in docs/environments.md, what was found where. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
+import { batchNormalization as plain } from '../../js/index-plain.js';
+import { callKernel } from '../helpers.js';
+import { sweep } from './conformance.js';
+
+export const root = fileURLToPath(new URL('../../', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'batchnorm-package-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs a command; fails with all it printed. Returns what it wrote to standard output. */
+export function run(command, args, { cwd = root, env = {}, status = 0 } = {}) {
+  const result = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, CI: '1', NO_COLOR: '1', ...env },
+    maxBuffer: 1 << 26,
+    timeout: 300_000,
+  });
+  assert.equal(result.status, status, `${command} ${args.join(' ')}: ${result.error ?? ''}\n${result.stdout}\n${result.stderr}`);
+  return result.stdout;
+}
+
+/** Writes files, by their paths. */
+function write(directory, files) {
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(directory, path)), { recursive: true });
+    writeFileSync(join(directory, path), text);
+  }
+}
+
+run('npm', ['pack', '--pack-destination', folder]);
+const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+export const tarball = join(folder, `${name}-${version}.tgz`);
+
+/* conformance.js with what Node found, in one file: `run(library, plain)`. */
+const expected = {
+  examples: JSON.parse(readFileSync(join(root, 'tests/vectors/worked-examples.json'), 'utf8')),
+  'wasm-simd': sweep((X, ...args) => (X.data.length > 64 ? callKernel : plain)(X, ...args)),
+  js: sweep(plain),
+};
+for (const [format, extension] of [
+  ['esm', 'js'],
+  ['cjs', 'cjs'],
+])
+  buildSync({
+    stdin: {
+      contents: `import { conform } from './conformance.js';
+        export const run = (library, plain) => conform(library, plain, ${JSON.stringify(expected)});`,
+      resolveDir: join(root, 'tests/package'),
+    },
+    bundle: true,
+    format,
+    outfile: join(folder, `conformance.${extension}`),
+  });
+
+/** A project with the package installed from its tarball, and conformance.js, conformance.cjs and `files` in it. */
+export function project(title, files, { type = 'module' } = {}) {
+  const directory = join(folder, title.replaceAll(/[^\w.]+/g, '-'));
+  write(directory, { 'package.json': JSON.stringify({ name: 'app', version: '1.0.0', private: true, type }), ...files });
+  for (const extension of ['js', 'cjs'])
+    cpSync(join(folder, `conformance.${extension}`), join(directory, `conformance.${extension}`));
+  run('npm', ['install', '--no-audit', '--no-fund', '--no-save', tarball], { cwd: directory });
+  assert.ok(existsSync(join(directory, 'node_modules/batchnorm/package.json')));
+  return directory;
+}
+
+/** A program that prints its report, by import and by require; and a page's module, which leaves it in `globalThis.report`. */
+export const IMPORTS = `import * as batchnorm from 'batchnorm';
+import * as plain from 'batchnorm/js';
+import { run } from './conformance.js';
+`;
+export const PROGRAM = `${IMPORTS}console.log(JSON.stringify(run(batchnorm, plain)));
+`;
+export const REQUIRES = `const batchnorm = require('batchnorm');
+const plain = require('batchnorm/js');
+const { run } = require('./conformance.cjs');
+`;
+export const PAGE = `${IMPORTS}globalThis.report = run(batchnorm, plain);
+`;
+
+const rows = [];
+
+/** Holds a report against what is expected of it, and keeps it for the table. */
+export function found(where, how, report, backend = 'wasm-simd') {
+  assert.deepEqual(report.failures, []);
+  assert.ok(report.checks > 300, `${report.checks} checks`);
+  assert.equal(report.backend, backend);
+  rows.push(`| ${where} | ${how} | ${report.backend} | ${report.checks} |`);
+}
+
+/** The report in what a program printed, maybe among other lines. */
+export const reportIn = (output) => JSON.parse(output.match(/\{"backend".*\}/)?.[0] ?? assert.fail(`no report in: ${output}`));
+
+/** Writes the rows into a section of docs/environments.md. */
+export function writeTable(section) {
+  const path = join(root, 'docs/environments.md');
+  const table = ['| where | how | backend() | checks |', '|---|---|---|---|', ...rows].join('\n');
+  const text = readFileSync(path, 'utf8');
+  const part = new RegExp(`(<!-- ${section} -->\n)[\\s\\S]*?(\n<!-- end -->)`);
+  assert.match(text, part);
+  writeFileSync(
+    path,
+    text.replace(part, (_, begin, end) => begin + table + end),
+  );
+  console.log(table);
+}
