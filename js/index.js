@@ -43,9 +43,9 @@ const TINY = 64;
  */
 
 /**
- * @template {TensorLike<Float32Array>} [Out=Tensor]
+ * @template {Float32Array | TensorLike<Float32Array>} [Out=Float32Array | TensorLike<Float32Array>]
  * @typedef {object} Options
- * @property {Float32Array | Out} [out] receives the output instead of a new array: a Float32Array of X's length or a
+ * @property {Out | undefined} [out] receives the output instead of a new array: a Float32Array of X's length or a
  *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap X in part, nor another argument
  *   (with two SharedArrayBuffer objects on the same memory, that cannot be noticed).
  */
@@ -70,7 +70,7 @@ const TINY = 64;
  * changed, unless as `out`. Synchronous; the first call on more than 64 values compiles the kernel, which takes a
  * millisecond or two. Where WebAssembly SIMD is refused, plain JavaScript computes, within the same bounds: see backend.
  *
- * @template {TensorLike<Float32Array>} [Out=Tensor]
+ * @template {Float32Array | TensorLike<Float32Array>} [Out=Float32Array]
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
@@ -80,7 +80,7 @@ const TINY = 64;
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
  * @param {Options<Out>} [options] default {}
- * @returns {[output: Out, runningMean: Tensor, runningVar: Tensor]} output in X's shape (`options.out` if that was a
+ * @returns {[output: Out extends Float32Array ? Tensor : Out, runningMean: Tensor, runningVar: Tensor]} output in X's shape (`options.out` if that was a
  *   tensor), the running statistics in shape [1, C, 1, 1]; in inference the very tensors that came, if they were float32
  *   tensors of that shape
  * @throws {TypeError} if an argument is of the wrong kind, or missing

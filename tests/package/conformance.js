@@ -28,7 +28,7 @@ const LARGE = [3, 4, 500, 501];
 function hash(...arrays) {
   let value = 0x811c9dc5;
   for (const data of arrays)
-    for (const bits of new Uint32Array(Float32Array.from(data, (x) => (x === x ? x : Number.NaN)).buffer))
+    for (const bits of new Uint32Array(Float32Array.from(data, (x) => (Number.isNaN(x) ? Number.NaN : x)).buffer))
       for (let shift = 0; shift < 32; shift += 8) value = Math.imul(value ^ ((bits >>> shift) & 255), 0x01000193);
   return value >>> 0;
 }

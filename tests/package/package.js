@@ -1,0 +1,361 @@
+/* The packed package in every runtime, test runner and bundler it is for: npm run test:package
+ * The tools are pinned in tools/, and installed there first. They run on Node 24, whatever runs the tests. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { launch } from '../browsers/drivers.js';
+import { serve } from '../browsers/server.js';
+import { found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball, writeTable } from './packed.js';
+
+const tools = join(root, 'tests/package/tools');
+if (!existsSync(join(tools, 'node_modules/.package-lock.json'))) run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: tools });
+const inTools = (path) => join(tools, 'node_modules', path);
+const versionOf = (tool) => JSON.parse(readFileSync(inTools(`${tool}/package.json`), 'utf8')).version;
+const NODE = inTools('node-24/bin/node');
+
+/** Runs a tool's script on Node. */
+const runTool = (path, args, options) => run(NODE, [inTools(path), ...args], options);
+
+/** Lets a project find libraries of tools/. */
+const link = (directory, ...names) => {
+  for (const name of names) symlinkSync(inTools(name), join(directory, 'node_modules', name));
+};
+
+after(() => writeTable('package'));
+
+/* ---- the tarball -------------------------------------------------------------------------------------------------- */
+
+test('the tarball holds what users need, and nothing else', () => {
+  const files = run('tar', ['-tzf', tarball]).trim().split('\n').sort();
+  const js = ['batchnorm.wasm', 'call.js', 'index-plain.js', 'index-workerd.js', 'index.js', 'kernel-binary.js', 'kernel.js'];
+  assert.deepEqual(
+    files,
+    [
+      ...[...js, 'package.json', 'plain.js', 'tiles.js', 'validate.js'].map((file) => `js/${file}`),
+      ...['index', 'index-plain'].flatMap((entry) => [`types/${entry}.d.ts`, `cjs/${entry}.cjs`, `cjs/${entry}.d.cts`]),
+      ...['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/environments.md', 'docs/numerics.md', 'package.json'],
+    ]
+      .map((file) => `package/${file}`)
+      .sort(),
+  );
+});
+
+test('publint finds nothing', () => {
+  assert.match(runTool('publint/src/cli.js', ['run', tarball, '--strict']), /All good!/);
+});
+
+test('the types resolve, by import and by require (arethetypeswrong)', () => {
+  const output = runTool('@arethetypeswrong/cli/dist/index.js', [
+    ...[tarball, '--exclude-entrypoints', './batchnorm.wasm', './package.json', '--format', 'json'],
+  ]);
+  assert.deepEqual(JSON.parse(output).problems ?? {}, {});
+});
+
+test('an app ships 8 KB at most, minified and gzipped (size-limit)', () => {
+  const directory = project('size', { 'app.js': "export * from 'batchnorm';\n" });
+  const limits = [{ path: 'app.js', gzip: true, limit: '8 kB' }];
+  const described = {
+    name: 'app',
+    type: 'module',
+    'size-limit': limits,
+    devDependencies: { '@size-limit/preset-small-lib': '*' },
+  };
+  writeFileSync(join(directory, 'package.json'), JSON.stringify(described));
+  link(directory, 'size-limit', '@size-limit');
+  const [{ size, passed }] = JSON.parse(runTool('size-limit/bin.js', ['--json'], { cwd: directory }));
+  assert.ok(passed && size > 4000 && size <= 8000, `${size} bytes`);
+});
+
+/* ---- runtimes ----------------------------------------------------------------------------------------------------- */
+
+const programs = project('programs', {
+  'import.js': PROGRAM,
+  'require.cjs': `${REQUIRES}console.log(JSON.stringify(run(batchnorm, plain)));\n`,
+  'same.js': `import { createRequire } from 'node:module';
+import * as imported from 'batchnorm';
+const required = createRequire(import.meta.url)('batchnorm');
+console.log(required.batchNormalization === imported.batchNormalization);\n`,
+});
+const inPrograms = { cwd: programs };
+
+for (const [node, path] of [
+  [process.version, process.execPath],
+  ...['node-22', 'node-24', 'node-26'].map((name) => [`v${versionOf(name)}`, inTools(`${name}/bin/node`)]),
+])
+  test(`Node ${node}: import, require, the same instance`, () => {
+    const quiet = ['--no-warnings'];
+    found(`Node ${node.slice(1)}`, '`import`', reportIn(run(path, [...quiet, 'import.js'], inPrograms)));
+    found(`Node ${node.slice(1)}`, '`require`', reportIn(run(path, [...quiet, 'require.cjs'], inPrograms)));
+    assert.equal(run(path, [...quiet, 'same.js'], inPrograms).trim(), 'true');
+  });
+
+test('Node older than require() of ES modules takes the CommonJS file', () => {
+  const output = run(process.execPath, ['--no-experimental-require-module', 'require.cjs'], inPrograms);
+  found(`Node ${process.versions.node}`, '`require` of the CommonJS file', reportIn(output));
+});
+
+test('Node without WebAssembly SIMD', () => {
+  const output = run(process.execPath, ['--no-enable-ssse3', 'import.js'], inPrograms);
+  found(`Node ${process.versions.node}`, 'its WebAssembly SIMD switched off', reportIn(output), 'js');
+});
+
+test('Deno', () => {
+  const output = run(inTools('.bin/deno'), ['run', '--allow-read', 'import.js'], inPrograms);
+  found(`Deno ${versionOf('deno')}`, '`import`', reportIn(output));
+});
+
+test('Bun', () => {
+  const bun = inTools('.bin/bun');
+  found(`Bun ${versionOf('bun')}`, '`import`', reportIn(run(bun, ['import.js'], inPrograms)));
+  found(`Bun ${versionOf('bun')}`, '`require`', reportIn(run(bun, ['require.cjs'], inPrograms)));
+  const old = run(bun, ['import.js'], { ...inPrograms, env: { BUN_JSC_useWasmSIMD: '0' } });
+  found(`Bun ${versionOf('bun')}`, 'its WebAssembly SIMD switched off', reportIn(old), 'js');
+});
+
+const today = new Date().toISOString().slice(0, 10);
+const newest = readFileSync(inTools('workerd/package.json'), 'utf8').match(/1\.(\d{4})(\d\d)(\d\d)\./);
+const dates = ['2024-01-01', [today, newest.slice(1, 4).join('-')].sort()[0]];
+dates.forEach((date, k) => {
+  test(`Cloudflare workerd, in a request, compatibility date ${date}`, async (t) => {
+    const directory = project(`workerd-${date}`, {
+      'worker.js': `${IMPORTS}export default { fetch: () => Response.json(run(batchnorm, plain)) };\n`,
+      'wrangler.json': JSON.stringify({ name: 'app', main: 'worker.js', compatibility_date: date }),
+    });
+    const port = 8700 + (process.pid % 200) * 2 + k;
+    const wrangler = spawn(NODE, [inTools('wrangler/bin/wrangler.js'), 'dev', '--port', String(port), '--inspector-port', '0'], {
+      cwd: directory,
+      env: {
+        ...process.env,
+        CI: '1',
+        WRANGLER_SEND_METRICS: 'false',
+        WRANGLER_LOG_PATH: directory,
+        PATH: `${inTools('node-24/bin')}:${process.env.PATH}`,
+      },
+      detached: true,
+    });
+    t.after(() => process.kill(-wrangler.pid));
+    let printed = '';
+    for (const stream of [wrangler.stdout, wrangler.stderr]) stream.on('data', (data) => (printed += data));
+    for (let k = 0; !printed.includes('Ready on'); k++) {
+      assert.ok(k < 600 && wrangler.exitCode === null, printed);
+      await setTimeout(100);
+    }
+    const report = await (await fetch(`http://localhost:${port}`)).json();
+    found(`workerd ${versionOf('workerd')}`, `in a request, compatibility date ${date} (wrangler dev)`, report);
+  });
+});
+
+/* ---- test runners ------------------------------------------------------------------------------------------------- */
+
+const CHECK = `test('conforms', () => {
+  const report = run(batchnorm, plain);
+  expect(report.failures).toEqual([]);
+  require('node:fs').writeFileSync('report.json', JSON.stringify(report));
+});\n`;
+const reportOf = (directory) => JSON.parse(readFileSync(join(directory, 'report.json'), 'utf8'));
+
+test('Jest: require, default configuration', () => {
+  const directory = project('jest', { 'app.test.js': REQUIRES + CHECK }, { type: 'commonjs' });
+  runTool('jest/bin/jest.js', ['--rootDir', directory], { cwd: directory });
+  found(`Jest ${versionOf('jest')}`, '`require`', reportOf(directory));
+});
+
+test('Jest: import, through its Babel', () => {
+  const babel = `module.exports = { presets: [[${JSON.stringify(inTools('@babel/preset-env'))}, { targets: { node: 'current' } }]] };\n`;
+  const files = { 'babel.config.js': babel, 'app.test.js': IMPORTS.replace('conformance.js', 'conformance.cjs') + CHECK };
+  const directory = project('jest-babel', files, { type: 'commonjs' });
+  runTool('jest/bin/jest.js', ['--rootDir', directory], { cwd: directory });
+  found(`Jest ${versionOf('jest')}`, '`import`, through Babel', reportOf(directory));
+});
+
+test('Jest: import, as ES modules', () => {
+  const files = {
+    'app.test.js': `import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);\n${IMPORTS}${CHECK}`,
+  };
+  const directory = project('jest-esm', files);
+  runTool('jest/bin/jest.js', ['--rootDir', directory], { cwd: directory, env: { NODE_OPTIONS: '--experimental-vm-modules' } });
+  found(`Jest ${versionOf('jest')}`, '`import`, as ES modules', reportOf(directory));
+});
+
+for (const [how, lines] of [
+  ['import', IMPORTS],
+  ['require', REQUIRES],
+])
+  test(`Vitest: ${how}`, () => {
+    const head = `import { expect, test } from ${JSON.stringify(inTools('vitest/dist/index.js'))};
+import { createRequire } from 'node:module';
+const require = createRequire(import.meta.url);\n`;
+    const directory = project(`vitest-${how}`, { 'app.test.js': head + lines + CHECK });
+    runTool('vitest/vitest.mjs', ['run', '--root', directory], { cwd: directory });
+    found(`Vitest ${versionOf('vitest')}`, `\`${how}\``, reportOf(directory));
+  });
+
+/* ---- bundlers: the built page in a browser ------------------------------------------------------------------------ */
+
+let browser;
+before(async () => {
+  browser = await launch('chromium');
+});
+after(() => browser?.close());
+
+async function visit(folder) {
+  const server = await serve(folder);
+  try {
+    return await browser.visit(`${server.url}/`);
+  } finally {
+    server.close();
+  }
+}
+
+const html = (script) => `<!doctype html><meta charset="utf-8"><title>app</title>${script}\n`;
+const MODULE = html('<script type="module" src="main.js"></script>');
+
+for (const [tool, build, files = {}] of [
+  ['vite', (cwd) => runTool('vite/bin/vite.js', ['build'], { cwd })],
+  [
+    'webpack',
+    (cwd) => runTool('webpack-cli/bin/cli.js', ['--entry', './main.js', '--mode', 'production'], { cwd }),
+    { 'dist/index.html': MODULE },
+  ],
+  [
+    '@rspack/core',
+    (cwd) => runTool('@rspack/cli/bin/rspack.js', ['build', '--entry', './main.js', '--mode', 'production'], { cwd }),
+    { 'dist/index.html': MODULE },
+  ],
+  [
+    'rollup',
+    (cwd) => runTool('rollup/dist/bin/rollup', ['main.js', '-d', 'dist', '-p', inTools('@rollup/plugin-node-resolve')], { cwd }),
+    { 'dist/index.html': MODULE },
+  ],
+  ['rolldown', (cwd) => runTool('rolldown/bin/cli.mjs', ['main.js', '-d', 'dist'], { cwd }), { 'dist/index.html': MODULE }],
+  [
+    'esbuild',
+    (cwd) => run(inTools('.bin/esbuild'), ['main.js', '--bundle', '--minify', '--outdir=dist'], { cwd }),
+    { 'dist/index.html': MODULE },
+  ],
+  ['parcel', (cwd) => runTool('parcel/lib/bin.js', ['build', 'index.html', '--no-cache'], { cwd })],
+])
+  test(`${tool}: the built page`, async () => {
+    const directory = project(tool, { 'main.js': PAGE, 'index.html': MODULE, ...files });
+    build(directory);
+    found(`${tool} ${versionOf(tool)}`, 'built, in Chromium', await visit(join(directory, 'dist')));
+  });
+
+test('Vite: development server', async (t) => {
+  const directory = project('vite-dev', { 'main.js': PAGE, 'index.html': MODULE });
+  const { createServer } = await import(inTools('vite/dist/node/index.js'));
+  const server = await createServer({ root: directory, logLevel: 'error', server: { port: 0, host: '127.0.0.1' } });
+  t.after(() => server.close());
+  await server.listen();
+  found(`vite ${versionOf('vite')}`, 'development server, in Chromium', await browser.visit(server.resolvedUrls.local[0]));
+});
+
+test('Vite: a page that calls it on the server, then in the browser', async (t) => {
+  const directory = project('vite-ssr', {
+    'page.js': `${IMPORTS}export const report = () => run(batchnorm, plain);\n`,
+    'main.js': `import { report } from './page.js';
+const onServer = JSON.parse(document.querySelector('#report').textContent);
+const here = report();
+globalThis.report = { ...here, failures: [...onServer.failures, ...here.failures], server: onServer };\n`,
+  });
+  const { createServer } = await import(inTools('vite/dist/node/index.js'));
+  const vite = await createServer({
+    root: directory,
+    appType: 'custom',
+    logLevel: 'error',
+    server: { port: 0, host: '127.0.0.1' },
+    plugins: [
+      {
+        name: 'render',
+        configureServer: (server) => {
+          server.middlewares.use(async (request, response, next) => {
+            if (request.url !== '/') return next();
+            const { report } = await server.ssrLoadModule('/page.js');
+            const rendered = `<script type="application/json" id="report">${JSON.stringify(report())}</script>`;
+            response.setHeader('Content-Type', 'text/html');
+            response.end(await server.transformIndexHtml('/', html(`${rendered}<script type="module" src="/main.js"></script>`)));
+          });
+        },
+      },
+    ],
+  });
+  t.after(() => vite.close());
+  await vite.listen();
+  const { server, ...page } = await browser.visit(vite.resolvedUrls.local[0]);
+  found(`vite ${versionOf('vite')}`, 'server-side rendering, on the server', server);
+  found(`vite ${versionOf('vite')}`, 'server-side rendering, in Chromium', page);
+});
+
+/* ---- TypeScript --------------------------------------------------------------------------------------------------- */
+
+const types = project('types', {
+  'esm.ts': readFileSync(join(root, 'tests/package/types.ts'), 'utf8'),
+  'commonjs.cts': `import batchnorm = require('batchnorm');
+import plain = require('batchnorm/js');
+const [output]: [batchnorm.Tensor, batchnorm.Tensor, batchnorm.Tensor] =
+  batchnorm.batchNormalization({ data: new Float32Array(4), shape: [1, 1, 2, 2] }, null, null);
+export const again: batchnorm.Tensor = plain.batchNormalization(output, [1], [0])[0];\n`,
+});
+
+for (const release of readdirSync(inTools('.')).filter((name) => name.startsWith('typescript-')))
+  test(`TypeScript ${versionOf(release)}`, () => {
+    const tsc = existsSync(inTools(`${release}/bin/tsc`)) ? `${release}/bin/tsc` : `${release}/lib/tsc.js`;
+    for (const resolution of ['node16', 'nodenext', 'bundler'])
+      for (const lib of ['es2020', 'es2020,dom']) {
+        writeFileSync(
+          join(types, 'tsconfig.json'),
+          JSON.stringify({
+            compilerOptions: {
+              strict: true,
+              exactOptionalPropertyTypes: true,
+              noUncheckedIndexedAccess: true,
+              target: 'es2020',
+              module: resolution === 'bundler' ? 'esnext' : resolution,
+              moduleResolution: resolution,
+              lib: lib.split(','),
+              types: [],
+              noEmit: true,
+            },
+            files: resolution === 'bundler' ? ['esm.ts'] : ['esm.ts', 'commonjs.cts'],
+          }),
+        );
+        runTool(tsc, ['-p', types]);
+      }
+  });
+
+/* ---- other libraries: the README's recipes ------------------------------------------------------------------------ */
+
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+const recipes = [...readme.matchAll(/```js\n\/\/ (ndarray|onnxruntime|TensorFlow\.js)[^\n]*\n([\s\S]*?)```/g)];
+const PREPARE = {
+  ndarray: `import ndarray from 'ndarray';
+const x = ndarray(Float32Array.from({ length: 24 }, (_, i) => i * i), [2, 3, 2, 2]);`,
+  onnxruntime: `import * as ort from 'onnxruntime-web';
+const x = new ort.Tensor('float32', Float32Array.from({ length: 24 }, (_, i) => i * i), [2, 3, 2, 2]);`,
+  'TensorFlow.js': `import * as tf from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+const x = tf.tensor4d(Float32Array.from({ length: 24 }, (_, i) => i * i), [2, 3, 2, 2]);`,
+};
+
+test('the README has a recipe for each', () => {
+  assert.deepEqual(recipes.map(([, library]) => library).sort(), Object.keys(PREPARE).sort());
+});
+
+for (const [, library, recipe] of recipes)
+  test(`the README’s recipe for ${library}`, () => {
+    const directory = project(`recipe-${library}`, {
+      'recipe.js': `import { batchNormalization } from 'batchnorm';
+${PREPARE[library]}
+const gamma = [1, 2, 3], beta = [0, 1, 2];
+${recipe}
+const numbers = Float32Array.from({ length: 24 }, (_, i) => i * i);
+const [expected] = batchNormalization({ data: numbers, shape: [2, 3, 2, 2] }, gamma, beta);
+const values = (tensor) => Array.from(tensor.dataSync ? tensor.dataSync() : tensor.data).join();
+console.log(values(y) === values(expected), (y.shape ?? y.dims).join());\n`,
+    });
+    link(directory, 'ndarray', 'onnxruntime-web', '@tensorflow');
+    assert.equal(run(NODE, ['recipe.js'], { cwd: directory }).trim().split('\n').at(-1), 'true 2,3,2,2');
+  });
