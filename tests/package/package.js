@@ -11,7 +11,9 @@ import { serve } from '../browsers/server.js';
 import { found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball, writeTable } from './packed.js';
 
 const tools = join(root, 'tests/package/tools');
-if (!existsSync(join(tools, 'node_modules/.package-lock.json'))) run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: tools });
+// Not `npm ci`: it wants the packages of all platforms in the lock file, and few registries have them all.
+if (!existsSync(join(tools, 'node_modules/.package-lock.json')))
+  run('npm', ['install', '--no-save', '--no-audit', '--no-fund'], { cwd: tools });
 const inTools = (path) => join(tools, 'node_modules', path);
 const versionOf = (tool) => JSON.parse(readFileSync(inTools(`${tool}/package.json`), 'utf8')).version;
 const NODE = inTools('node-24/bin/node');
