@@ -3,7 +3,7 @@
  * Seeded; every variant is verified against float64 before it is timed; variants take turns; medians with quartiles. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -11,8 +11,8 @@ import { buildSync } from 'esbuild';
 import { call } from '../js/call.js';
 import { batchNormalization } from '../js/index.js';
 import { load, workArea } from '../js/kernel.js';
-import { normalTensor, sizeOf } from '../tests/data.js';
-import { reference, ulp } from '../tests/reference.js';
+import { sizeOf } from '../tests/data.js';
+import { largestError, machine, megabytes, problem, quartiles, SHAPES } from './cases.js';
 import { naive, tuned } from './plain.js';
 
 const args = process.argv.slice(2);
@@ -23,42 +23,15 @@ for (const arg of args)
   if (!/^(--json|--quick|\d+,\d+,\d+,\d+)$/.test(arg))
     throw new TypeError(`bench takes --json, --quick and shapes such as 8,64,56,56; got ${arg}`);
 const chosen = args.filter((arg) => /^\d/.test(arg)).map((arg) => arg.split(',').map(Number));
-const SHAPES =
-  chosen.length > 0
-    ? chosen
-    : [
-        [2, 2, 2, 2],
-        [64, 512, 1, 1],
-        [4096, 64, 1, 1],
-        [1, 3, 224, 224],
-        [8, 64, 56, 56],
-        [32, 256, 14, 14],
-        [32, 2048, 7, 7],
-        [128, 32, 28, 28],
-        [32, 64, 112, 112],
-        [1, 64, 1024, 1024],
-        [1, 1, 4096, 4096],
-      ];
+const shapes = chosen.length > 0 ? chosen : SHAPES;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const print = (...words) => json || console.log(...words);
-const machine = `${cpus()[0].model}, ${cpus().length} cores, ${process.platform} ${process.arch}, Node ${process.versions.node} (V8 ${process.versions.v8})`;
 
-/** The quartiles of some samples: [first, median, third]. */
-function quartiles(samples) {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return [0.25, 0.5, 0.75].map((part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]);
-}
-
-/** One case: X, the arguments, and its variants by name, each a function that returns the triple, a copy null. */
+/** A problem's variants by name, each a function that returns the triple, a copy null. */
 function prepare(shape, training) {
-  const n = sizeOf(shape);
-  const channels = shape[1];
-  const X = normalTensor(shape, 42, 0.5, 2);
-  const perChannel = (value) => new Float32Array(channels).fill(value);
-  // In place, inference is applied to its own output again and again: scale 0.75 keeps that within bounds.
-  const rest = [perChannel(1.5), perChannel(0.25), perChannel(0.5), perChannel(4), 0.1, 1e-5, training];
-  const out = new Float32Array(n);
+  const { X, rest } = problem(shape, training);
+  const out = new Float32Array(X.data.length);
   // What works in place does so on `out`, lest a third array push the others out of the cache.
   const own = { data: out, shape };
   // With the same checks and allocations.
@@ -82,32 +55,6 @@ function prepare(shape, training) {
   return { X, rest, variants };
 }
 
-/** The largest error, in units in the last place of max(|y|, |beta|, |p|), over some of the channels. */
-function largestError(output, X, [gamma, beta, runningMean, runningVar, momentum, epsilon, training]) {
-  const [batch, channels, height, width] = X.shape;
-  const spatial = height * width;
-  let worst = 0;
-  const few = Math.max(1, Math.min(channels, Math.floor(1e6 / (batch * spatial)), 64));
-  for (let k = 0; k < few; k++) {
-    const c = Math.floor((k * channels) / few);
-    const slabs = Array.from({ length: batch }, (_, b) => (b * channels + c) * spatial);
-    const one = { data: new Float32Array(batch * spatial), shape: [batch, 1, height, width] };
-    slabs.forEach((at, b) => {
-      one.data.set(X.data.subarray(at, at + spatial), b * spatial);
-    });
-    const of = (values) => [values[c]];
-    const exact = reference(one, of(gamma), of(beta), of(runningMean), of(runningVar), momentum, epsilon, training);
-    slabs.forEach((at, b) => {
-      for (let i = 0; i < spatial; i++) {
-        const y = exact.output[b * spatial + i];
-        const p = exact.p[b * spatial + i];
-        worst = Math.max(worst, Math.abs(output[at + i] - y) / ulp(Math.max(Math.abs(y), Math.abs(p), Math.abs(beta[c]))));
-      }
-    });
-  }
-  return worst;
-}
-
 function measure(shape, training) {
   const { X, rest, variants } = prepare(shape, training);
   const n = sizeOf(shape);
@@ -116,7 +63,7 @@ function measure(shape, training) {
   for (const name of names) {
     if (name.includes('in place')) variants['copy X → out']();
     const results = variants[name]();
-    errors[name] = results === null ? null : largestError(results[0].data, X, rest);
+    errors[name] = results === null ? null : largestError(results[0].data, { X, rest });
     if (errors[name] > 4) throw new Error(`${name} is wrong on [${shape}]: ${errors[name]} ULP`);
   }
   const warm = Math.max(3, Math.min(2000, Math.ceil(2e6 / n)));
@@ -145,10 +92,8 @@ const median = (result, name) => result.quartiles[name][1];
 
 function report(result) {
   const { shape, training, n, errors } = result;
-  const megabytes = (4 * n) / 2 ** 20;
-  print(
-    `\n(${shape}) ${training ? 'training' : 'inference'}, ${megabytes >= 1 ? `${megabytes.toFixed(1)} MB` : `${4 * n} bytes`}`,
-  );
+  const size = megabytes(shape) >= 1 ? `${megabytes(shape).toFixed(1)} MB` : `${4 * n} bytes`;
+  print(`\n(${shape}) ${training ? 'training' : 'inference'}, ${size}`);
   print('variant              time [quartiles]               ns a value   GB/s  × copy  × faster than JS    ULP');
   for (const [name, [low, mid, high]] of Object.entries(result.quartiles)) {
     const unit = mid > 1e6 ? [1e6, 'ms'] : mid > 1e3 ? [1e3, 'µs'] : [1, 'ns'];
@@ -265,7 +210,7 @@ print(
   `${machine}\nbatchnorm at ${revision}; medians [quartiles] of up to 101 rounds, variants by turns; GB/s count X read and output written`,
 );
 const results = [];
-for (const shape of SHAPES)
+for (const shape of shapes)
   for (const training of [true, false]) {
     results.push(measure(shape, training));
     report(results.at(-1));

@@ -3,13 +3,13 @@
 import { call } from './call.js';
 import { runPlain } from './plain.js';
 
-/** @import { Options, PerChannel, Tensor, TensorLike } from './index.js' */
+/** @import { NewArray, Options, PerChannel, Tensor, TensorLike } from './index.js' */
 
 /**
  * batchNormalization of 'batchnorm', computed in plain JavaScript whatever the environment: same arguments, results, errors
  * and bounds; other bits, since all is double but for one rounding of each result. Keeps no state.
  *
- * @template {Float32Array | TensorLike<Float32Array>} [Out=Float32Array]
+ * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
@@ -19,7 +19,7 @@ import { runPlain } from './plain.js';
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
  * @param {Options<Out>} [options] default {}
- * @returns {[output: Out extends Float32Array ? Tensor : Out, runningMean: Tensor, runningVar: Tensor]}
+ * @returns {[output: Out extends Float32Array ? Tensor<Out> : Out, runningMean: Tensor, runningVar: Tensor]}
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
  *

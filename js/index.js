@@ -10,9 +10,15 @@ const TINY = 64;
 
 /**
  * Values with their shape, row by row: X[b, c, h, w] is data[((b · C + c) · H + h) · W + w].
+ * @template {Float32Array} [Data=Float32Array]
  * @typedef {object} Tensor
- * @property {Float32Array} data may be a view at any offset of a buffer, shared or not
+ * @property {Data} data may be a view at any offset of a buffer, shared or not
  * @property {readonly number[]} shape
+ */
+
+/**
+ * A new array: of Float32Array<ArrayBuffer> where TypeScript tells buffers apart (from 5.7).
+ * @typedef {ReturnType<Float32ArrayConstructor['of']>} NewArray
  */
 
 /**
@@ -43,6 +49,7 @@ const TINY = 64;
  */
 
 /**
+ * What may be asked for beside the arguments.
  * @template {Float32Array | TensorLike<Float32Array>} [Out=Float32Array | TensorLike<Float32Array>]
  * @typedef {object} Options
  * @property {Out | undefined} [out] receives the output instead of a new array: a Float32Array of X's length or a
@@ -70,7 +77,7 @@ const TINY = 64;
  * changed, unless as `out`. Synchronous; the first call on more than 64 values compiles the kernel, which takes a
  * millisecond or two. Where WebAssembly SIMD is refused, plain JavaScript computes, within the same bounds: see backend.
  *
- * @template {Float32Array | TensorLike<Float32Array>} [Out=Float32Array]
+ * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
@@ -80,9 +87,9 @@ const TINY = 64;
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
  * @param {Options<Out>} [options] default {}
- * @returns {[output: Out extends Float32Array ? Tensor : Out, runningMean: Tensor, runningVar: Tensor]} output in X's shape (`options.out` if that was a
- *   tensor), the running statistics in shape [1, C, 1, 1]; in inference the very tensors that came, if they were float32
- *   tensors of that shape
+ * @returns {[output: Out extends Float32Array ? Tensor<Out> : Out, runningMean: Tensor, runningVar: Tensor]} output in X's shape (`options.out` if that was a
+ *   tensor), the running statistics in shape [1, C, 1, 1]; in inference the very tensors that came, if their data and
+ *   shape are that already, or else their data as such, float32 arrays without a copy
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
  *
@@ -120,14 +127,14 @@ function compute(job, out, newMean, newVar) {
  *   only modules compiled beforehand may run, or to share one among workers. Only before anything was compiled.
  * @returns {void}
  * @throws {TypeError} if module is something else
- * @throws {Error} if a module comes too late
+ * @throws {Error} if a module comes too late, or cannot be instantiated
  *
  * @example
  * initialize();
  */
 export function initialize(module) {
   if (module !== undefined) take(/** @type {any} */ (module));
-  load();
+  if (!load() && module !== undefined) throw new Error('initialize: module refused');
 }
 
 /**

@@ -43,7 +43,7 @@ let f64;
 let workBegin = 0;
 let workEnd = 0;
 /** @type {WebAssembly.Module | undefined} */
-let given;
+let compiled;
 let refused = false;
 
 /** @returns {WebAssembly.Module} */
@@ -70,19 +70,20 @@ function instantiate(module) {
 /** Has load() take a compiled module instead of the embedded binary. @param {WebAssembly.Module} module */
 export function take(module) {
   checkModule(module);
-  if (given !== undefined || wasm !== undefined)
-    throw new Error('initialize: a module must be given once, before one is compiled');
-  given = module;
+  if (wasm !== undefined) throw new Error('initialize: a module must be given before one is compiled');
+  compiled = module;
   refused = false;
 }
 
-/** Instantiates the kernel, compiled on demand, unless that has been tried. @returns {boolean} whether it is there */
+/** Instantiates the kernel, compiled on demand, unless that was refused. @returns {boolean} whether it is there */
 export function load() {
   if (wasm === undefined && !refused)
     try {
-      instantiate(given ?? compile());
-    } catch {
-      refused = true; // by a Content-Security-Policy, or an engine without WebAssembly, SIMD or the memory
+      compiled ??= compile();
+      instantiate(compiled);
+    } catch (reason) {
+      // Not for good if memory is short.
+      refused = !(reason instanceof RangeError);
     }
   return wasm !== undefined;
 }

@@ -7,7 +7,7 @@
  * an addition waits for the one before it; the same for the others, which saves checks. */
 
 /** @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial */
-function sum(x, begin, row, spatial) {
+export function sum(x, begin, row, spatial) {
   let s0 = 0;
   let s1 = 0;
   let s2 = 0;
@@ -27,7 +27,7 @@ function sum(x, begin, row, spatial) {
 }
 
 /** Squared deviations from a center. @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial @param {number} center */
-function squares(x, begin, row, spatial, center) {
+export function squares(x, begin, row, spatial, center) {
   let s0 = 0;
   let s1 = 0;
   let s2 = 0;
@@ -50,18 +50,18 @@ function squares(x, begin, row, spatial, center) {
   return s0 + s1 + (s2 + s3);
 }
 
-/** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} row @param {number} spatial @param {number} center @param {number} invStd @param {number} gamma @param {number} shift */
-function normalize(x, out, begin, row, spatial, center, invStd, gamma, shift) {
+/** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} row @param {number} spatial @param {number} center @param {number} rest @param {number} invStd @param {number} gamma @param {number} beta */
+function normalize(x, out, begin, row, spatial, center, rest, invStd, gamma, beta) {
   for (let at = begin; at < x.length; at += row) {
     const end = at + spatial;
     let i = at;
     for (; i < end - 3; i += 4) {
-      out[i] = (x[i] - center) * invStd * gamma + shift;
-      out[i + 1] = (x[i + 1] - center) * invStd * gamma + shift;
-      out[i + 2] = (x[i + 2] - center) * invStd * gamma + shift;
-      out[i + 3] = (x[i + 3] - center) * invStd * gamma + shift;
+      out[i] = (x[i] - center - rest) * invStd * gamma + beta;
+      out[i + 1] = (x[i + 1] - center - rest) * invStd * gamma + beta;
+      out[i + 2] = (x[i + 2] - center - rest) * invStd * gamma + beta;
+      out[i + 3] = (x[i + 3] - center - rest) * invStd * gamma + beta;
     }
-    for (; i < end; i++) out[i] = (x[i] - center) * invStd * gamma + shift;
+    for (; i < end; i++) out[i] = (x[i] - center - rest) * invStd * gamma + beta;
   }
 }
 
@@ -84,17 +84,14 @@ export function runPlain(job, out, newMean, newVar) {
     if (newMean !== null && newVar !== null) {
       const total = sum(x, begin, row, spatial);
       const mean = total / count;
-      const old = center;
+      newMean[c] = momentum * center + (1 - momentum) * mean;
       center = Math.fround(mean);
       if (Number.isFinite(mean)) rest = (total - count * center) / count;
-      newMean[c] = momentum * old + (1 - momentum) * (center + rest);
       const batchVariance = Math.max(squares(x, begin, row, spatial, center) / count - rest * rest, 0);
       newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
       variance = batchVariance;
     }
     const invStd = 1 / Math.sqrt(variance + epsilon);
-    const scale = gamma === null ? 1 : gamma[c];
-    const shift = (beta === null ? 0 : beta[c]) - (rest === 0 ? 0 : rest * invStd * scale);
-    normalize(x, out, begin, row, spatial, center, invStd, scale, shift);
+    normalize(x, out, begin, row, spatial, center, rest, invStd, gamma === null ? 1 : gamma[c], beta === null ? 0 : beta[c]);
   }
 }

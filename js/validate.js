@@ -29,9 +29,18 @@ const typeName = (value) => (ArrayBuffer.isView(value) ? typedArrayName.call(val
 /** @param {unknown} value @returns {value is Float32Array} */
 export const isFloat32Array = (value) => typeName(value) === 'Float32Array';
 
-/** The same memory under the plain type: a subclass may mean something else by `set`. @param {Float32Array} data */
-const plain = (data) =>
-  Object.getPrototypeOf(data) === Float32Array.prototype ? data : new Float32Array(data.buffer, data.byteOffset, data.length);
+/**
+ * The same memory under the plain type: a subclass may mean something else by `set`.
+ * @template {Float32Array | Float64Array} Data
+ * @param {Data} data
+ * @returns {Data}
+ */
+function plain(data) {
+  const Type = isFloat32Array(data) ? Float32Array : Float64Array;
+  return Object.getPrototypeOf(data) === Type.prototype
+    ? data
+    : /** @type {any} */ (new Type(/** @type {ArrayBuffer} */ (data.buffer), data.byteOffset, data.length));
+}
 
 /** An object that is no array. @param {unknown} value @returns {value is Record<string, unknown>} */
 const isObject = (value) => typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
@@ -76,7 +85,7 @@ function refuseDetached(argument, data) {
 function checkShape(argument, shape, dims, expected) {
   const sizes = shape ?? dims;
   if (!Array.isArray(sizes)) fail(TypeError, `${argument}.shape`, `be an array, ${expected}`, describe(sizes));
-  if (dims !== undefined && dims !== sizes && !(Array.isArray(dims) && same(dims, sizes)))
+  if ((dims ?? sizes) !== sizes && !(Array.isArray(dims) && same(dims, sizes)))
     fail(RangeError, `${argument}.dims`, `be as ${argument}.shape, ${describeShape(sizes)}`, describeShape(dims));
   return sizes;
 }
@@ -88,17 +97,17 @@ const same = (a, b) => a.length === b.length && a.every((size, k) => size === b[
  * An ndarray's own part of its data; the data of any other tensor.
  * @template {Float32Array | Float64Array | unknown[]} Data
  * @param {string} argument @param {Data} data @param {number[]} shape
- * @param {unknown} stride undefined: no ndarray @param {unknown} offset
+ * @param {unknown} stride undefined or null: no ndarray @param {unknown} offset
  * @returns {Data}
  */
 function checkStride(argument, data, shape, stride, offset) {
-  if (stride === undefined) return data;
+  if ((stride ?? null) === null) return data;
   const steps = shape.map((_, k) => shape.slice(k + 1).reduce((product, size) => product * size, 1));
   if (!(Array.isArray(stride) && steps.every((step, k) => shape[k] < 2 || stride[k] === step)))
     fail(
       RangeError,
       `${argument}.stride`,
-      `be ${describeShape(steps)}, row by row (ops.assign of ndarray-ops copies into such an ndarray)`,
+      `be ${describeShape(steps)}, row by row (copy by ops.assign of ndarray-ops)`,
       describeShape(stride),
     );
   const begin = /** @type {number} */ (offset);
@@ -122,13 +131,7 @@ function checkTensor(argument, tensor) {
   const { data, shape: given, dims, stride, offset } = tensor;
   if (!isFloat32Array(data)) fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data));
   const shape = checkShape(argument, given, dims, '[B, C, H, W]');
-  if (shape.length !== 4)
-    fail(
-      RangeError,
-      `${argument}.shape`,
-      'have four dimensions, [B, C, H, W] (with 1 for those that are missing)',
-      describeShape(shape),
-    );
+  if (shape.length !== 4) fail(RangeError, `${argument}.shape`, 'have four dimensions, [B, C, H, W]', describeShape(shape));
   for (let k = 0; k < 4; k++)
     if (!(Number.isSafeInteger(shape[k]) && /** @type {number} */ (shape[k]) >= 0))
       fail(
@@ -170,7 +173,7 @@ function checkPerChannel(argument, value, shape, orNull = '') {
       `be ${bare ? 'a tensor of shape [1, C, 1, 1] or [C], ' : ''}a Float32Array, a Float64Array or an array of numbers${bare ? orNull : ''}`,
       describe(data),
     );
-  let numbers = /** @type {Float32Array | Float64Array | unknown[]} */ (data);
+  let numbers = Array.isArray(data) ? data : plain(/** @type {Float32Array | Float64Array} */ (data));
   if (!bare) {
     const sizes = checkShape(argument, given, dims, '[1, C, 1, 1] or [C]');
     if (!same(sizes, [channels]) && !same(sizes, [1, channels, 1, 1]))
@@ -241,13 +244,14 @@ function refuseOverlap(out, argument, data) {
  * @returns {Job}
  */
 export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
+  if (!isObject(options)) fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
+  for (const key of Object.keys(options))
+    if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
+  const { out: target } = options;
   const { data: x, shape } = checkTensor('X', X);
   checkNumber('momentum', momentum, 1, 'be a number in [0, 1]');
   checkNumber('epsilon', epsilon, Number.MAX_VALUE, 'be a finite number, 0 or more');
   if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training));
-  if (!isObject(options)) fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
-  for (const key of Object.keys(options))
-    if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
 
   const ownGamma = checkPerChannel('gamma', gamma, shape, ', or null for 1');
   const ownBeta = checkPerChannel('beta', beta, shape, ', or null for 0');
@@ -262,7 +266,6 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   const spatial = shape[2] * shape[3];
   if (training && shape[1] > 0 && x.length === 0)
     fail(RangeError, 'X.shape', 'leave a channel at least one value in training', describeShape(shape));
-  const { out: target } = options;
   const out = target === undefined ? null : checkOut(target, x, shape);
   if (out !== null) {
     refuseOverlap(out, 'gamma', ownGamma);

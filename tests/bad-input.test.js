@@ -74,7 +74,7 @@ const CASES = [
     'three dimensions',
     { X: { data: X.data, shape: [2, 3, 4] } },
     RangeError,
-    'X.shape must have four dimensions, [B, C, H, W] (with 1 for those that are missing); got [2, 3, 4]',
+    'X.shape must have four dimensions, [B, C, H, W]; got [2, 3, 4]',
   ],
   [
     'a fraction',
@@ -142,13 +142,13 @@ const CASES = [
     'an ndarray column by column',
     { X: { data: X.data, shape: X.shape, stride: [1, 2, 6, 12], offset: 0 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], row by row (ops.assign of ndarray-ops copies into such an ndarray); got [1, 2, 6, 12]',
+    'X.stride must be [12, 4, 2, 1], row by row (copy by ops.assign of ndarray-ops); got [1, 2, 6, 12]',
   ],
   [
     'an ndarray reversed',
     { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, -1], offset: 1 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], row by row (ops.assign of ndarray-ops copies into such an ndarray); got [12, 4, 2, -1]',
+    'X.stride must be [12, 4, 2, 1], row by row (copy by ops.assign of ndarray-ops); got [12, 4, 2, -1]',
   ],
   [
     'an ndarray without an offset',
@@ -166,7 +166,7 @@ const CASES = [
     'an ndarray of gamma, every second value',
     { gamma: { data: X.data, shape: [3], stride: [2], offset: 0 } },
     RangeError,
-    'gamma.stride must be [1], row by row (ops.assign of ndarray-ops copies into such an ndarray); got [2]',
+    'gamma.stride must be [1], row by row (copy by ops.assign of ndarray-ops); got [2]',
   ],
   [
     'gamma missing',

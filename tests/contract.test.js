@@ -167,6 +167,13 @@ test('subclasses of Float32Array are taken for the memory they are', () => {
   const [output] = batchNormalization({ data, shape }, ...training, { out });
   assert.equal(output.data, out);
   assertSameBits(Array.from(out), Array.from(expected.training[0].data));
+  class Bytes extends Float32Array {
+    static get [Symbol.species]() {
+      return Uint8Array;
+    }
+  }
+  const given = { data: Bytes.of(9, ...gamma), shape: [5], stride: [1], offset: 1 };
+  assert.deepEqual(batchNormalization(X, given, ...training.slice(1)), expected.training);
 });
 
 test('each property of the arguments is read once', () => {

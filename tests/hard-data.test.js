@@ -175,6 +175,19 @@ everyWay('inference with statistics at the ends of double', (shape, batchNormali
       }
 });
 
+both('infinite and vast parameters in training', (shape) => {
+  const X = normalTensor(shape, 7);
+  for (const gamma of [Infinity, -Infinity, NaN, 1e300, 1.7e308, 0])
+    for (const beta of [0, 0.1, Infinity, -Infinity, NaN])
+      for (const epsilon of [1e-5, 0])
+        checkCall(X, [[gamma, 1, gamma], [beta, beta, 0.1], null, null, 0.1, epsilon], `${gamma}, ${beta}`);
+});
+
+test('a million equal values but one: what is left of the mean is kept', () => {
+  const X = tensor([1, 1, 1049895, 1], (i) => (i === 77 ? 1.9 + 2 ** -22 : 1.9));
+  checkCall(X, [null, null, null, null, 0, 0]);
+});
+
 test('infinity times a scale that vanishes in double', () => {
   const X = { data: Float32Array.of(Infinity, -Infinity, 1, 2), shape: [1, 1, 2, 2] };
   checkCall(X, [[1e-200], [0], [0], [1e300], 0.1, 0, false]);

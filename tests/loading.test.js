@@ -83,7 +83,7 @@ test('initialize takes a compiled module, once, before anything was compiled', (
   const printed = inFreshNode(`${MODULE} initialize(module); initialize();
     console.log(batchNormalization(X, null, null, null, null, 0, 0)[0].data.slice(0, 2).join(), backend());
     try { initialize(module) } catch (error) { console.log(error.constructor.name, error.message) }`);
-  assert.equal(printed, '-1,1 wasm-simd\nError initialize: a module must be given once, before one is compiled');
+  assert.equal(printed, '-1,1 wasm-simd\nError initialize: a module must be given before one is compiled');
 });
 
 test('initialize refuses anything else, and works afterwards', () => {
@@ -116,6 +116,31 @@ test('tiny tensors are computed in plain JavaScript: nothing is compiled, and a 
     initialize(module);
     console.log(backend());`);
   assert.equal(printed, '-1,1\nwasm-simd');
+});
+
+test('memory that is short for a while is no refusal', () => {
+  const printed = inFreshNode(`
+    const { Instance } = WebAssembly;
+    let short = true;
+    WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { if (short) throw new RangeError('out of memory'); return new Target(...args) } });
+    const { backend } = await import('batchnorm');
+    const first = backend(); short = false; console.log(first, backend());`);
+  assert.equal(printed, 'js wasm-simd');
+});
+
+test('a module may come where the embedded binary was refused; one that cannot be instantiated is an Error, and another may follow', () => {
+  const printed = inFreshNode(`${MODULE}
+    const { Module, Instance } = WebAssembly;
+    WebAssembly.Module = new Proxy(Module, { construct() { throw new WebAssembly.CompileError('refused') } });
+    console.log(backend());
+    let refuse = true;
+    WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { if (refuse) throw new WebAssembly.LinkError('no'); return new Target(...args) } });
+    try { initialize(module) } catch (error) { console.log(error.message) }
+    refuse = false;
+    console.log(backend());
+    initialize(module);
+    console.log(backend());`);
+  assert.deepEqual(printed.split('\n'), ['js', 'initialize: module refused', 'js', 'wasm-simd']);
 });
 
 /** Runs after `refuse`, in a fresh Node: what backend() says, and results beside the plain implementation's own. */

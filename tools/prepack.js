@@ -19,8 +19,19 @@ const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/pack
 execFileSync(process.execPath, [tsc, '--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', 'cjs/emitted'], {
   stdio: 'inherit',
 });
+/** The compiler leaves a type's comment behind, as it stood: put before the type, without its tags, editors show it. */
+function place(comments) {
+  const described = [...comments.matchAll(/^\/\*\*\n((?: \* [^@\n].*\n)+)(?: \*.*\n)*? \* @typedef .*?(?:\n[\s\S]*?)?\*\/\n/gm)];
+  let types = comments;
+  for (const [comment, description] of described) {
+    const name = comment.match(/@typedef (?:\{object\} (\w+)|[\s\S]*\} (\w+)\n)/);
+    types = types.replace(comment, '').replace(`export type ${name[1] ?? name[2]}`, (type) => `/**\n${description} */\n${type}`);
+  }
+  return types;
+}
+
 for (const entry of ENTRIES) {
-  const types = readFileSync(`cjs/emitted/${entry}.d.ts`, 'utf8');
+  const types = place(readFileSync(`cjs/emitted/${entry}.d.ts`, 'utf8'));
   writeFileSync(`types/${entry}.d.ts`, types);
   writeFileSync(`cjs/${entry}.d.cts`, types.replaceAll("'./index.js'", "'./index.cjs'"));
 }

@@ -1,0 +1,63 @@
+/* What the benchmarks run on: shapes, seeded problems, the copy, the largest error. */
+import { cpus } from 'node:os';
+import { normalTensor, sizeOf } from '../tests/data.js';
+import { reference, ulp } from '../tests/reference.js';
+
+export const SHAPES = [
+  [2, 2, 2, 2],
+  [64, 512, 1, 1],
+  [4096, 64, 1, 1],
+  [1, 3, 224, 224],
+  [8, 64, 56, 56],
+  [32, 256, 14, 14],
+  [32, 2048, 7, 7],
+  [128, 32, 28, 28],
+  [32, 64, 112, 112],
+  [1, 64, 1024, 1024],
+  [1, 1, 4096, 4096],
+];
+
+export const machine = `${cpus()[0].model}, ${cpus().length} cores, ${process.platform} ${process.arch}, Node ${process.versions.node} (V8 ${process.versions.v8})`;
+
+/** One case: X and the arguments after it, up to training. */
+export function problem(shape, training) {
+  const perChannel = (value) => new Float32Array(shape[1]).fill(value);
+  // In place, inference is applied to its own output again and again: scale 0.75 keeps that within bounds.
+  const rest = [perChannel(1.5), perChannel(0.25), perChannel(0.5), perChannel(4), 0.1, 1e-5, training];
+  return { shape, X: normalTensor(shape, 42, 0.5, 2), rest };
+}
+
+/** The quartiles of some samples: [first, median, third]. */
+export function quartiles(samples) {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return [0.25, 0.5, 0.75].map((part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]);
+}
+
+/** The largest error, in units in the last place of max(|y|, |beta|, |p|), over some of the channels. */
+export function largestError(output, { X, rest: [gamma, beta, runningMean, runningVar, momentum, epsilon, training] }) {
+  const [batch, channels, height, width] = X.shape;
+  const spatial = height * width;
+  let worst = 0;
+  const few = Math.max(1, Math.min(channels, Math.floor(1e6 / (batch * spatial)), 64));
+  for (let k = 0; k < few; k++) {
+    const c = Math.floor((k * channels) / few);
+    const slabs = Array.from({ length: batch }, (_, b) => (b * channels + c) * spatial);
+    const one = { data: new Float32Array(batch * spatial), shape: [batch, 1, height, width] };
+    slabs.forEach((at, b) => {
+      one.data.set(X.data.subarray(at, at + spatial), b * spatial);
+    });
+    const of = (values) => [values[c]];
+    const exact = reference(one, of(gamma), of(beta), of(runningMean), of(runningVar), momentum, epsilon, training);
+    slabs.forEach((at, b) => {
+      for (let i = 0; i < spatial; i++) {
+        const y = exact.output[b * spatial + i];
+        const p = exact.p[b * spatial + i];
+        const error = Math.abs(output[at + i] - y) / ulp(Math.max(Math.abs(y), Math.abs(p), Math.abs(beta[c])));
+        worst = Math.max(worst, Number.isNaN(error) ? Infinity : error);
+      }
+    });
+  }
+  return worst;
+}
+
+export const megabytes = (shape) => (4 * sizeOf(shape)) / 2 ** 20;

@@ -1,0 +1,277 @@
+/* This package against its peers: npm run bench:peers [-- --quick] [-- 8,64,56,56 …]
+ * Every case runs in a process of its own, and every peer once more in one alone with the copy. Verified before it is timed;
+ * variants by turns; medians. Writes results.json, docs/comparison.md and its plots unless --quick or shapes are given. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { buildSync } from 'esbuild';
+import { normalTensor, sizeOf, tensor } from '../../tests/data.js';
+import { largestError, machine, megabytes, problem, quartiles, SHAPES } from '../cases.js';
+import { CONTENDERS, nativeVersions, PYTHON } from './contenders.js';
+import { comparison, plot } from './report.js';
+
+const COPY = 'copy X → out';
+const args = process.argv.slice(2);
+const quick = args.includes('--quick');
+
+/* ---- one case, in a process of its own ---------------------------------------------------------------------------- */
+
+async function measure({ shape, training, contenders, seconds }) {
+  const given = problem(shape, training);
+  const n = sizeOf(shape);
+  const out = new Float32Array(n);
+  const calls = { [COPY]: { run: () => out.set(given.X.data), output: null } };
+  for (const name of contenders) Object.assign(calls, await CONTENDERS[name].prepare(given));
+  const result = {};
+  const times = {};
+  for (const [name, { run, time, output }] of Object.entries(calls)) {
+    await run();
+    const error = output ? largestError(await output(), given) : null;
+    if (error > 2 ** 14) throw new Error(`${name} is wrong on [${shape}]: ${error} ULP`);
+    result[name] = { error, samples: [] };
+    times[name] =
+      time ??
+      (async (inner) => {
+        const begin = process.hrtime.bigint();
+        for (let i = 0; i < inner; i++) {
+          const promise = run();
+          if (promise instanceof Promise) await promise;
+        }
+        return Number(process.hrtime.bigint() - begin) / inner;
+      });
+  }
+  const inner = {};
+  for (const [name, time] of Object.entries(times)) {
+    // Warm: 50 calls, or a second; then as many calls a sample as take a fifth of a millisecond.
+    const end = performance.now() + 1000;
+    let last = 0;
+    for (let k = 0; k < 50 && performance.now() < end; k++) last = await time(Math.max(1, Math.ceil(2e4 / n)));
+    inner[name] = Math.max(1, Math.ceil(2e5 / last));
+  }
+  // What allocates takes turns among itself: its buffers are freed in the next one's time.
+  const allocates = (name) => !(name === COPY || name.endsWith(', out'));
+  const names = Object.keys(calls);
+  for (const group of [names.filter((name) => !allocates(name)), [COPY, ...names.filter(allocates)]]) {
+    const end = performance.now() + (1000 * seconds * group.length) / (names.length + 1);
+    for (let round = 0; round < 5 || (round < 61 && performance.now() < end); round++)
+      for (let k = 0; k < group.length; k++) {
+        const name = group[(k + round) % group.length];
+        await times[name](1); // untimed: what came before leaves the caches to it
+        result[name].samples.push(await times[name](inner[name]));
+      }
+  }
+  for (const { close } of Object.values(calls)) close?.();
+  return result;
+}
+
+/** The largest error on data on which batch normalization commonly loses its digits. */
+const HARD = {
+  'mean 0, deviation 1': () => normalTensor([4, 8, 64, 64], 1),
+  'mean 10⁴, deviation 10⁻²': () => normalTensor([4, 8, 64, 64], 2, 1e4, 1e-2),
+  'mean 10⁶, deviation 0.1': () => normalTensor([4, 8, 64, 64], 3, 1e6, 0.1),
+  'all 16777215 but one': () => tensor([4, 8, 64, 64], (i) => (i % 4096 === 7 && i < 32768 ? 16777214 : 16777215)),
+  'constant 0.1': () => tensor([4, 8, 64, 64], () => 0.1),
+};
+
+async function exactness({ contenders }) {
+  const errors = {};
+  for (const [data, make] of Object.entries(HARD)) {
+    const X = make();
+    const rest = [1, 0.5, 0, 1].map((value) => new Float32Array(8).fill(value));
+    const given = { X, rest: [...rest, 0.1, 1e-5, true] };
+    for (const contender of contenders)
+      for (const [name, { run, output, close }] of Object.entries(await CONTENDERS[contender].prepare(given))) {
+        if (name.endsWith('fresh')) {
+          await run();
+          errors[contender] = { ...errors[contender], [data]: largestError(await output(), given) };
+        }
+        close?.();
+      }
+  }
+  return errors;
+}
+
+/** What it does with a gamma that is one too short. */
+async function wrongGamma({ contender }) {
+  const { X, rest } = problem([2, 3, 4, 4], false);
+  try {
+    const calls = await CONTENDERS[contender].prepare({ X, rest: [rest[0].slice(1), ...rest.slice(1)] });
+    const { run, output } = calls[`${contender}, fresh`];
+    await run();
+    const wrong = (await output()).filter((y) => !Number.isFinite(y)).length;
+    return `computes, without an error${wrong > 0 ? ' (NaN)' : ''}`;
+  } catch (error) {
+    return `refuses: ${error.message.split('\n')[0].slice(0, 110)}`;
+  }
+}
+
+/** The first result, in a process that does no more. */
+async function first({ contender }) {
+  if (contender === null) return null;
+  const calls = await CONTENDERS[contender].prepare(problem([2, 3, 16, 16], true));
+  await calls[`${contender}, fresh`].run();
+  for (const { close } of Object.values(calls)) close?.();
+  return null;
+}
+
+/** The most memory resident in three calls on 98 MB. */
+async function memory({ contender }) {
+  if (contender === null) return process.memoryUsage.rss();
+  const given = problem([32, 64, 112, 112], true);
+  const calls = await CONTENDERS[contender].prepare(given);
+  const { run, memory: own, close } = calls[`${contender}, out`] ?? calls[`${contender}, fresh`];
+  for (let k = 0; k < 3; k++) await run();
+  const most = own ? await own() : process.resourceUsage().maxRSS * 1024;
+  close?.();
+  return most;
+}
+
+const TASKS = { measure, exactness, wrongGamma, first, memory };
+
+/** Runs a task in a process of its own. */
+function inProcess(task, given) {
+  const { stdout, stderr, status } = spawnSync(
+    process.execPath,
+    [fileURLToPath(import.meta.url), '--task', task, JSON.stringify(given)],
+    {
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+    },
+  );
+  if (status !== 0) throw new Error(`${task} ${JSON.stringify(given)}: ${stderr || stdout}`);
+  return JSON.parse(stdout.slice(stdout.lastIndexOf('\n{"task":')));
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------------------- */
+
+/** Bytes that a browser downloads, gzipped. */
+function downloads() {
+  const bundle = (contents) => {
+    const { outputFiles } = buildSync({
+      stdin: { contents, resolveDir: fileURLToPath(new URL('.', import.meta.url)) },
+      bundle: true,
+      minify: true,
+      format: 'esm',
+      platform: 'browser',
+      write: false,
+      external: ['fs', 'path', 'os', 'crypto', 'worker_threads', 'perf_hooks', 'util', 'string_decoder'],
+      logLevel: 'error',
+    });
+    return gzipSync(outputFiles[0].contents, { level: 9 }).length;
+  };
+  const file = (path) => gzipSync(readFileSync(new URL(`node_modules/${path}`, import.meta.url)), { level: 9 }).length;
+  const tfjs = (backend) =>
+    bundle(`import { batchNorm4d, moments, tensor4d, setBackend } from '@tensorflow/tfjs-core';
+      import '@tensorflow/tfjs-backend-${backend}';
+      globalThis.tf = { batchNorm4d, moments, tensor4d, setBackend };`);
+  return {
+    batchnorm: bundle("export * from '../../js/index.js'"),
+    'plain JS': bundle("export * from '../../js/index-plain.js'"),
+    'onnxruntime-web': ['ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm']
+      .map((name) => file(`onnxruntime-web/dist/${name}`))
+      .reduce((sum, size) => sum + size),
+    'tfjs-wasm': tfjs('wasm') + file('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm'),
+    'tfjs-cpu': tfjs('cpu'),
+  };
+}
+
+function startUp(contenders) {
+  const milliseconds = (contender) => {
+    const begin = performance.now();
+    inProcess('first', { contender });
+    return performance.now() - begin;
+  };
+  const samples = Object.fromEntries(contenders.map((name) => [name, []]));
+  const bare = [];
+  for (let k = 0; k < 9; k++) {
+    bare.push(milliseconds(null));
+    for (const name of contenders) samples[name].push(milliseconds(name));
+  }
+  return Object.fromEntries(contenders.map((name) => [name, quartiles(samples[name])[1] - quartiles(bare)[1]]));
+}
+
+function peakMemory(contenders) {
+  const data = 2 * 4 * sizeOf([32, 64, 112, 112]);
+  const bare = inProcess('memory', { contender: null }).result;
+  const python = Number(
+    execFileSync(PYTHON, ['-c', 'import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)']),
+  );
+  return Object.fromEntries(
+    contenders.map((name) => [
+      name,
+      inProcess('memory', { contender: name }).result - data - (CONTENDERS[name].native ? python : bare),
+    ]),
+  );
+}
+
+async function main() {
+  const chosen = args.filter((arg) => /^\d/.test(arg)).map((arg) => arg.split(',').map(Number));
+  const shapes = chosen.length > 0 ? chosen : SHAPES;
+  const installed = await nativeVersions().catch(() => ({}));
+  const versions = {};
+  for (const [name, { version, native }] of Object.entries(CONTENDERS)) {
+    const found = native ? installed[name] : version;
+    if (found) versions[name] = found;
+    else console.error(`${name} is left out: apt-get install python3-numpy python3-torch`);
+  }
+  const contenders = Object.keys(versions);
+  console.log(
+    `${machine}\n${Object.entries(versions)
+      .map((pair) => pair.join(' '))
+      .join(', ')}`,
+  );
+
+  const cases = [];
+  for (const shape of shapes)
+    for (const training of [true, false]) {
+      const seconds = quick ? 2 : 8;
+      const together = inProcess('measure', { shape, training, contenders, seconds }).result;
+      const alone = {};
+      for (const name of contenders)
+        Object.assign(alone, {
+          [name]: inProcess('measure', { shape, training, contenders: [name], seconds: quick ? 0.3 : 1.2 }).result,
+        });
+      cases.push({ shape, training, n: sizeOf(shape), together, alone });
+      console.log(`\n(${shape}) ${training ? 'training' : 'inference'}, ${megabytes(shape).toFixed(2)} MB`);
+      for (const [name, { samples, error }] of Object.entries(together)) {
+        const [low, mid, high] = quartiles(samples).map((time) => (time / sizeOf(shape)).toFixed(3));
+        console.log(
+          name.padEnd(32),
+          `${mid} ns a value [${low}–${high}]`.padEnd(36),
+          error === null ? '' : `${error.toFixed(2)} ULP`,
+        );
+      }
+    }
+  const revision = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout?.trim() || 'unknown';
+  const results = {
+    machine,
+    revision,
+    versions,
+    cases,
+    exactness: inProcess('exactness', { contenders }).result,
+    wrongGamma: Object.fromEntries(contenders.map((contender) => [contender, inProcess('wrongGamma', { contender }).result])),
+    startUp: startUp(contenders),
+    peakMemory: peakMemory(contenders),
+    downloads: downloads(),
+  };
+  if (quick || chosen.length > 0) return void console.log(comparison(results));
+  const docs = new URL('../../docs/', import.meta.url);
+  writeFileSync(new URL('results.json', import.meta.url), JSON.stringify(results));
+  writeFileSync(new URL('comparison.md', docs), comparison(results));
+  for (const training of [true, false])
+    for (const dark of [false, true])
+      writeFileSync(
+        new URL(`comparison-${training ? 'training' : 'inference'}-${dark ? 'dark' : 'light'}.svg`, docs),
+        plot(results, { training, dark }),
+      );
+  console.log(
+    `\nWritten: bench/peers/results.json (${statSync(new URL('results.json', import.meta.url)).size} bytes), docs/comparison.md, its plots`,
+  );
+}
+
+if (args[0] === '--task') {
+  const result = await TASKS[args[1]](JSON.parse(args[2]));
+  process.stdout.write(`\n${JSON.stringify({ task: args[1], result })}`);
+  process.exit();
+} else await main();

@@ -1,0 +1,249 @@
+/* The results as Markdown and as plots. Pure: results in, text out. */
+import { quartiles } from '../cases.js';
+
+const COPY = 'copy X → out';
+const MB = 2 ** 20;
+const BROWSER = ['onnxruntime-web', 'tfjs-wasm', 'plain JS'];
+const JAVASCRIPT = [...BROWSER, 'tfjs-cpu', 'onnxruntime-node'];
+
+const median = ({ samples }) => quartiles(samples)[1];
+
+/** Nanoseconds of the best of a contender's calls: with reuse where it has it, or fresh. */
+function time(results, contender, kind) {
+  const reused = results[`${contender}, out`];
+  const fresh = results[`${contender}, fresh`];
+  const call = kind === 'fresh' ? fresh : (reused ?? fresh);
+  return call === undefined ? null : median(call);
+}
+
+/** Computation alone: on the contender's side already, or where nothing is copied the call itself. */
+function timeAlone(results, contender) {
+  if (results[`${contender}, alone`]) return median(results[`${contender}, alone`]);
+  if (results[`${contender}, nine layers`])
+    return (median(results[`${contender}, nine layers`]) - median(results[`${contender}, fresh`])) / 8;
+  return ['PyTorch', 'NumPy', 'plain JS'].includes(contender) ? time(results, contender, 'out') : null;
+}
+
+const duration = (nanoseconds) => {
+  const [size, unit] = nanoseconds >= 1e6 ? [1e6, 'ms'] : nanoseconds >= 1e3 ? [1e3, 'µs'] : [1, 'ns'];
+  return `${(nanoseconds / size).toPrecision(3).replace(/\.?0+$/, (zeros) => (zeros.startsWith('.') ? '' : zeros))} ${unit}`;
+};
+const shapeText = (shape) => `(${shape.join(', ')})`;
+const mode = (training) => (training ? 'training' : 'inference');
+const table = (head, rows) => [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+
+/** One mode, every contender: time, and how many times ours that is; the fastest in bold. */
+function timesTable({ cases, versions }, training, kind) {
+  const contenders = Object.keys(versions);
+  const rows = cases
+    .filter((each) => each.training === training)
+    .map(({ shape, together }) => {
+      const times = contenders.map((name) => (kind === 'alone' ? timeAlone(together, name) : time(together, name, kind)));
+      const known = times.filter((value) => value !== null);
+      const own = times[0] ?? median(together[COPY]);
+      return [
+        shapeText(shape),
+        ...times.map((value) => {
+          if (value === null) return '–';
+          const text = `${duration(value)}${value === own ? '' : `, ×${(value / own).toFixed(value / own < 10 ? 1 : 0)}`}`;
+          return value === Math.min(...known) ? `**${text}**` : text;
+        }),
+      ];
+    });
+  return table(['shape', ...contenders], rows);
+}
+
+/** The requirements: name, which contenders and shapes, ratio, its limit in training and inference. */
+const REQUIREMENTS = [
+  ['browser peers, 0.5 MB and more', BROWSER, ({ n }) => 4 * n >= MB / 2, 'out', 3, 2.5],
+  ['onnxruntime-node and NumPy, 0.5 MB and more', ['onnxruntime-node', 'NumPy'], ({ n }) => 4 * n >= MB / 2, 'out', 1, 1],
+  ['PyTorch, 0.5 MB and more', ['PyTorch'], ({ n }) => 4 * n >= MB / 2, 'out', 1, 0.5],
+  ['browser peers, fresh outputs, 0.5 MB and more', BROWSER, ({ n }) => 4 * n >= MB / 2, 'fresh', 1.5, 1.3],
+  ['(2, 2, 2, 2), every library', null, ({ shape }) => String(shape) === '2,2,2,2', 'fresh', 1, 1],
+  ['(64, 512, 1, 1), every JavaScript peer', JAVASCRIPT, ({ shape }) => String(shape) === '64,512,1,1', 'out', 1, 1],
+];
+
+/** Whether each holds: the worst case of all shapes and contenders, among all in one process and alone. */
+export function requirements({ cases, versions }) {
+  return REQUIREMENTS.flatMap(([name, contenders, applies, kind, ...limits]) =>
+    [true, false].map((training, k) => {
+      let worst = null;
+      const misses = [];
+      for (const each of cases.filter((one) => one.training === training && applies(one)))
+        for (const peer of (contenders ?? Object.keys(versions)).filter((one) => one in versions && one !== 'batchnorm')) {
+          const together = time(each.together, peer, kind) / time(each.together, 'batchnorm', kind);
+          // Alone, each in copies of its own process: the machine's clock may differ from one to the next.
+          const inCopies = (of) => time(each.alone[of], of, kind) / median(each.alone[of][COPY]);
+          const found = { ratio: together, alone: inCopies(peer) / inCopies('batchnorm'), peer, shape: each.shape };
+          if (worst === null || found.ratio < worst.ratio) worst = found;
+          if (found.ratio < limits[k]) misses.push(found);
+        }
+      return { name, training, limit: limits[k], worst, misses };
+    }),
+  );
+}
+
+const requirementsTable = (results) =>
+  table(
+    ['against', '', 'must be', 'the worst case', '', 'cases that miss it'],
+    requirements(results)
+      .filter(({ worst }) => worst !== null)
+      .map(({ name, training, limit, worst, misses }) => [
+        name,
+        mode(training),
+        `≥ ${limit}`,
+        `${worst.ratio.toFixed(2)} (alone ${worst.alone.toFixed(2)}): ${worst.peer}, ${shapeText(worst.shape)}`,
+        worst.ratio >= limit ? 'reached' : '**not reached**',
+        misses.map(({ ratio, peer, shape }) => `${ratio.toFixed(2)} ${peer} ${shapeText(shape)}`).join('; '),
+      ]),
+  );
+
+function spreadTable({ cases, versions }) {
+  const rows = cases.flatMap(({ shape, training, together, alone }) =>
+    Object.keys(versions).map((name) => {
+      const key = together[`${name}, out`] ? `${name}, out` : `${name}, fresh`;
+      const cell = (result) => {
+        const [low, mid, high] = quartiles(result[key].samples);
+        return `${duration(mid)} [${duration(low)}–${duration(high)}] × ${(mid / median(result[COPY])).toFixed(2)}`;
+      };
+      return [shapeText(shape), mode(training), key, cell(together), cell(alone[name]), together[key].error.toFixed(2)];
+    }),
+  );
+  return table(['shape', '', 'call', 'all in one process: median [quartiles] × copy', 'alone with the copy', 'ULP'], rows);
+}
+
+export function comparison(results) {
+  const { machine, revision, versions, exactness, wrongGamma, startUp, peakMemory, downloads } = results;
+  const contenders = Object.keys(versions);
+  const ulps = (error) =>
+    error === null || !Number.isFinite(error) ? 'NaN' : error < 1000 ? error.toFixed(1) : error.toExponential(0);
+  const kib = (bytes) =>
+    bytes === undefined ? '–' : bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(2)} MB`;
+  const times = (kind) =>
+    [true, false]
+      .map((training) => `### ${training ? 'Training' : 'Inference'}\n\n${timesTable(results, training, kind)}`)
+      .join('\n\n');
+  return `# Comparison
+
+Written by \`npm run bench:peers\`, at ${revision}. ${machine}. One thread each. ${Object.entries(versions)
+    .slice(1)
+    .map((pair) => pair.join(' '))
+    .join(', ')}.
+
+The same work for each: a plain array of float32 in, one out, verified against float64 before it is timed. Medians; variants
+take turns, after 50 calls or a second to warm up. Every peer is called as suits it best: TensorFlow.js on data that lie
+channels last; onnxruntime-node, NumPy, PyTorch and plain JavaScript into an output that is reused (onnxruntime-web leaves an
+output that it was given unwritten, so it has fresh ones; TensorFlow.js has no reuse). The fastest of each row in bold; × is
+how many times this package's time a peer takes, so that below 1 the peer is faster.
+
+## The whole call, outputs reused where that is possible
+
+${times('out')}
+
+## The whole call, fresh outputs
+
+${times('fresh')}
+
+## Computation alone
+
+On data that lie on the peer's side already (onnxruntime: an eighth of nine layers less one; tensors of up to 32 MB), beside
+this package's whole call on plain arrays, with its copies in and out. For PyTorch, NumPy and plain JavaScript the whole call
+copies nothing.
+
+${[true, false].map((training) => `### ${training ? 'Training' : 'Inference'}\n\n${aloneTable(results, training)}`).join('\n\n')}
+
+## What was set out to be reached
+
+${requirementsTable(results)}
+
+[performance.md](performance.md) says where the time goes, and why a row is missed.
+
+## The largest error, in units in the last place
+
+Training, gamma 1, beta 0.5, epsilon 10⁻⁵; of the largest of |output|, |beta| and |output − beta|.
+
+${table(
+  ['data', ...contenders],
+  Object.keys(exactness[contenders[0]]).map((data) => [data, ...contenders.map((name) => ulps(exactness[name]?.[data] ?? null))]),
+)}
+
+## Beside the speed
+
+${table(
+  ['', ...contenders],
+  [
+    ['a gamma that is too short', ...contenders.map((name) => wrongGamma[name].replaceAll('|', '\\|'))],
+    ['process start to first result, beyond the bare runtime', ...contenders.map((name) => `${startUp[name].toFixed(0)} ms`)],
+    ['peak memory beyond X, output and the bare runtime, 98 MB each', ...contenders.map((name) => kib(peakMemory[name]))],
+    ['a browser downloads, gzipped', ...contenders.map((name) => kib(downloads[name]))],
+  ],
+)}
+
+## Spread
+
+${spreadTable(results)}
+`;
+}
+
+function aloneTable({ cases, versions }, training) {
+  const contenders = Object.keys(versions).slice(1);
+  const rows = cases
+    .filter((each) => each.training === training)
+    .map(({ shape, together }) => {
+      const own = time(together, 'batchnorm', 'out');
+      return [
+        shapeText(shape),
+        duration(own),
+        ...contenders.map((name) => {
+          const value = timeAlone(together, name);
+          return value === null ? '–' : `${duration(value)}, ×${(value / own).toFixed(1)}`;
+        }),
+      ];
+    });
+  return table(['shape', 'batchnorm, whole call', ...contenders], rows);
+}
+
+/* ---- plots -------------------------------------------------------------------------------------------------------- */
+
+const COLORS = ['#e4572e', '#8d99ae', '#2a9d8f', '#457b9d', '#b5838d', '#cdb4a0', '#e9a23b', '#7b6cc4'];
+
+/** Nanoseconds a value of each contender on each shape, a dot each, on a logarithmic axis. */
+export function plot({ cases, versions, machine }, { training, dark }) {
+  const contenders = Object.keys(versions);
+  const chosen = cases.filter((each) => each.training === training && each.n >= 1000);
+  const [ink, faint, ground] = dark ? ['#e6edf3', '#3d444d', '#0d1117'] : ['#1f2328', '#d1d9e0', '#ffffff'];
+  const [left, right, top, step] = [170, 30, 92, 30];
+  const width = 860;
+  const height = top + chosen.length * step + 54;
+  const values = chosen.map(({ n, together }) => contenders.map((name) => time(together, name, 'out') / n));
+  const low = Math.floor(Math.log10(Math.min(...values.flat())) * 2) / 2;
+  const high = Math.ceil(Math.log10(Math.max(...values.flat())) * 2) / 2;
+  const x = (value) => left + ((Math.log10(value) - low) / (high - low)) * (width - left - right);
+  const label = (at, y, words, more = '') => `<text x="${at}" y="${y}" ${more}>${words}</text>`;
+  const ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200].filter(
+    (tick) => Math.log10(tick) >= low && Math.log10(tick) <= high,
+  );
+  const lines = ticks.map(
+    (tick) =>
+      `<line x1="${x(tick)}" x2="${x(tick)}" y1="${top - 8}" y2="${height - 46}" stroke="${faint}"/>${label(x(tick), height - 28, tick, 'text-anchor="middle"')}`,
+  );
+  const legend = contenders.map((name, k) => {
+    const [at, y] = [22 + (k % 4) * 205, 48 + Math.floor(k / 4) * 20];
+    return `<circle cx="${at}" cy="${y - 4}" r="${k === 0 ? 6 : 4.5}" fill="${COLORS[k]}"/>${label(at + 12, y, name, k === 0 ? 'font-weight="bold"' : '')}`;
+  });
+  const rows = chosen.map(({ shape }, row) => {
+    const y = top + row * step + 12;
+    const dots = contenders.map(
+      (name, k) =>
+        `<circle cx="${x(values[row][k]).toFixed(1)}" cy="${y}" r="${k === 0 ? 6.5 : 4.5}" fill="${COLORS[k]}"><title>${name}: ${values[row][k].toFixed(2)} ns a value</title></circle>`,
+    );
+    return `<line x1="${left}" x2="${width - right}" y1="${y}" y2="${y}" stroke="${faint}" stroke-dasharray="2 4"/>${label(left - 14, y + 4, shapeText(shape), 'text-anchor="end"')}${dots.reverse().join('')}`;
+  });
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13" fill="${ink}" role="img" aria-label="Nanoseconds a value in ${mode(training)}, by shape and library">
+<rect width="${width}" height="${height}" rx="8" fill="${ground}"/>
+${label(22, 24, `Batch normalization, ${mode(training)}: nanoseconds a value, whole call, one thread (less is better)`, 'font-weight="bold"')}
+${[...legend, ...lines, ...rows].join('\n')}
+${label(22, height - 8, machine, `font-size="11" opacity="0.7"`)}
+</svg>
+`;
+}
