@@ -61,6 +61,8 @@ async function onnxruntime(name, ort, { X, rest }, options, reuses) {
 
 /** TensorFlow.js wants channels last: X is given to it so. */
 async function tensorflow(backend, { X, rest }) {
+  // Its cpu backend takes half a minute for the next larger tensor, and several copies of it.
+  if (backend === 'cpu' && X.data.length > 2 ** 23) throw new Error('left out above 32 MB');
   const tf = require('@tensorflow/tfjs-core');
   const wasm = require(`@tensorflow/tfjs-backend-${backend}`);
   if (backend === 'wasm') {
@@ -91,6 +93,7 @@ async function tensorflow(backend, { X, rest }) {
   return {
     [`${name}, fresh`]: {
       run: () => {
+        tf.setBackend(backend); // the other one may be in use; there already, it is synchronous
         tf.tidy(() => {
           const results = compute(tf.tensor4d(data, last));
           [result] = results.map((y) => y.dataSync());
@@ -106,6 +109,7 @@ async function tensorflow(backend, { X, rest }) {
     },
     [`${name}, alone`]: {
       run: () => {
+        tf.setBackend(backend);
         tf.tidy(() => {
           compute(there);
         });
@@ -122,8 +126,8 @@ export const PYTHON = process.env.PYTHON ?? '/usr/bin/python3';
  * memory of the one before: that is its reuse. */
 const REUSING = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: String(2 ** 40), MALLOC_TOP_PAD_: String(2 ** 28) };
 
-function python(env = {}) {
-  const child = spawn(PYTHON, [new URL('native.py', import.meta.url).pathname], {
+function python(library, env) {
+  const child = spawn(PYTHON, [new URL('native.py', import.meta.url).pathname, library], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...process.env, ...env },
   });
@@ -143,17 +147,15 @@ function python(env = {}) {
   };
 }
 
-async function native(library, { X, rest }) {
+async function native(library, { X, rest }, ways = ['out', 'fresh']) {
   const [gamma, beta, mean, variance, momentum, epsilon, training] = rest;
   const values = [gamma, beta, mean, variance].map((numbers) => numbers[0]);
   const calls = {};
-  for (const [name, env] of [
-    [`${library}, out`, REUSING],
-    [`${library}, fresh`, {}],
-  ]) {
+  for (const way of ways) {
+    const name = `${library}, ${way}`;
     const folder = mkdtempSync(join(tmpdir(), 'batchnorm-peers-'));
     const file = join(folder, 'data');
-    const { ask, close: stop } = python(env);
+    const { ask, close: stop } = python(library, way === 'out' ? REUSING : {});
     const close = () => {
       stop();
       rmSync(folder, { recursive: true, force: true });
@@ -170,7 +172,7 @@ async function native(library, { X, rest }) {
     };
     try {
       writeFileSync(file, X.data);
-      await ask({ do: 'prepare', args: [library, X.shape, training, momentum, epsilon, values, gamma.length, file] });
+      await ask({ do: 'prepare', args: [X.shape, training, momentum, epsilon, values, gamma.length, file] });
     } catch (error) {
       for (const each of Object.values(calls)) each.close();
       throw error;
@@ -202,17 +204,17 @@ export const CONTENDERS = {
   },
   'tfjs-wasm': { version: versionOf('@tensorflow/tfjs-backend-wasm'), prepare: (problem) => tensorflow('wasm', problem) },
   'tfjs-cpu': { version: versionOf('@tensorflow/tfjs-backend-cpu'), prepare: (problem) => tensorflow('cpu', problem) },
-  PyTorch: { native: true, prepare: (problem) => native('PyTorch', problem) },
-  NumPy: { native: true, prepare: (problem) => native('NumPy', problem) },
+  PyTorch: { native: true, prepare: (problem, ways) => native('PyTorch', problem, ways) },
+  NumPy: { native: true, prepare: (problem, ways) => native('NumPy', problem, ways) },
 };
 
-/** The native peers' versions, null for what is not installed. */
-export async function nativeVersions() {
-  const { ask, close } = python();
+/** A native peer's version, null if it is not installed. */
+export async function nativeVersion(library) {
+  const { ask, close } = python(library, {});
   try {
-    return await ask({ do: 'versions' });
+    return await ask({ do: 'version' });
   } catch {
-    return { NumPy: null, PyTorch: null };
+    return null;
   } finally {
     close();
   }

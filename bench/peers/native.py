@@ -1,4 +1,7 @@
-"""NumPy and PyTorch, one thread each, as a process that takes a JSON line for each thing to do and answers with one."""
+"""NumPy or PyTorch, one thread, as a process that takes a JSON line for each thing to do and answers with one.
+
+python3 native.py NumPy
+"""
 import json
 import os
 import resource
@@ -10,13 +13,12 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
-try:
+LIBRARY = sys.argv[1]
+if LIBRARY == "PyTorch":
     import torch
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-except ImportError:
-    torch = None
 
 
 def with_numpy(x, gamma, beta, mean, var, momentum, epsilon, training, out):
@@ -34,12 +36,12 @@ def with_numpy(x, gamma, beta, mean, var, momentum, epsilon, training, out):
     return out, mean, var
 
 
-def prepare(library, shape, training, momentum, epsilon, values, gammas, path):
-    """A library's calls, by name. values: gamma, beta, mean and var of every channel; gammas: how many of the first."""
+def prepare(shape, training, momentum, epsilon, values, gammas, path):
+    """The calls, by name. values: gamma, beta, mean and var of every channel; gammas: how many of the first."""
     x = np.fromfile(path, np.float32).reshape(shape)
     gamma, beta, mean, var = (np.full((1, shape[1], 1, 1), value, np.float32) for value in values)
     gamma = gamma[:, :gammas]
-    if library == "NumPy":
+    if LIBRARY == "NumPy":
         out = np.zeros_like(x)
         return {
             "NumPy, out": lambda: with_numpy(x, gamma, beta, mean, var, momentum, epsilon, training, out)[0],
@@ -55,8 +57,8 @@ calls = {}
 
 
 def do(request):
-    if request["do"] == "versions":
-        return {"NumPy": np.__version__, "PyTorch": None if torch is None else torch.__version__}
+    if request["do"] == "version":
+        return torch.__version__ if LIBRARY == "PyTorch" else np.__version__
     if request["do"] == "prepare":
         calls.clear()
         calls.update(prepare(*request["args"]))

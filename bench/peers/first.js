@@ -1,0 +1,11 @@
+/* One small call of one contender, in a process that does no more: node first.js NAME. Without a name, what all have in common. */
+import { problem } from '../cases.js';
+import { CONTENDERS } from './contenders.js';
+
+const name = process.argv[2];
+const given = problem([2, 3, 16, 16], true);
+if (name !== undefined) {
+  const calls = await CONTENDERS[name].prepare(given, ['fresh']);
+  await calls[`${name}, fresh`].run();
+}
+process.exit();
