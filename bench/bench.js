@@ -12,7 +12,8 @@ import { call } from '../js/call.js';
 import { batchNormalization } from '../js/index.js';
 import { load, workArea } from '../js/kernel.js';
 import { sizeOf } from '../tests/data.js';
-import { largestError, machine, megabytes, problem, quartiles, SHAPES } from './cases.js';
+import { largestError, megabytes, problem, quartiles, SHAPES } from './cases.js';
+import { machine } from './machine.js';
 import { naive, tuned } from './plain.js';
 
 const args = process.argv.slice(2);

@@ -1,5 +1,4 @@
-/* What the benchmarks run on: shapes, seeded problems, the copy, the largest error. */
-import { cpus } from 'node:os';
+/* What the benchmarks run on: shapes, seeded problems, the largest error. In Node and in pages. */
 import { normalTensor, sizeOf } from '../tests/data.js';
 import { reference, ulp } from '../tests/reference.js';
 
@@ -16,8 +15,6 @@ export const SHAPES = [
   [1, 64, 1024, 1024],
   [1, 1, 4096, 4096],
 ];
-
-export const machine = `${cpus()[0].model}, ${cpus().length} cores, ${process.platform} ${process.arch}, Node ${process.versions.node} (V8 ${process.versions.v8})`;
 
 /** One case: X and the arguments after it, up to training. */
 export function problem(shape, training) {

@@ -6,8 +6,8 @@ import { runPlain } from './plain.js';
 /** @import { NewArray, Options, PerChannel, Tensor, TensorLike } from './index.js' */
 
 /**
- * batchNormalization of 'batchnorm', computed in plain JavaScript whatever the environment: same arguments, results, errors
- * and bounds; other bits, since all is double but for one rounding of each result. Keeps no state.
+ * batchNormalization of 'batchnorm', computed in plain JavaScript whatever the environment: same arguments, results and
+ * errors; closer as a rule (docs/numerics.md), so other bits. Keeps no state. Its types are exported by 'batchnorm'.
  *
  * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]

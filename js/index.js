@@ -75,7 +75,7 @@ const TINY = 64;
  * place of float32 (of the largest of output, beta, and output less beta), however far the mean is from zero;
  * docs/numerics.md has the bounds. NaN and infinity go where NumPy sends them and stay in their channel. No argument is
  * changed, unless as `out`. Synchronous; the first call on more than 64 values compiles the kernel, which takes a
- * millisecond or two. Where WebAssembly SIMD is refused, plain JavaScript computes, within the same bounds: see backend.
+ * millisecond or two. Where WebAssembly SIMD is refused, plain JavaScript computes, normally closer: see backend.
  *
  * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]

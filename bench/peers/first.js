@@ -1,6 +1,6 @@
 /* One small call of one contender, in a process that does no more: node first.js NAME. Without a name, what all have in common. */
 import { problem } from '../cases.js';
-import { CONTENDERS } from './contenders.js';
+import { CONTENDERS } from './node.js';
 
 const name = process.argv[2];
 const given = problem([2, 3, 16, 16], true);

@@ -1,84 +1,30 @@
 /* This package against its peers: npm run bench:peers [-- --quick] [-- 8,64,56,56 …]
  * Every case runs in a process of its own, and every peer once more in one alone with the copy. Verified before it is timed;
- * variants by turns; medians. Writes results.json, docs/comparison.md and its plots unless --quick or shapes are given. */
+ * variants by turns; medians. Writes results.json, docs/comparison.md and its plots unless --quick or shapes are given;
+ * --report writes the latter two from the former. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
 import { normalTensor, sizeOf, tensor } from '../../tests/data.js';
-import { largestError, machine, megabytes, problem, quartiles, SHAPES } from '../cases.js';
-import { CONTENDERS, nativeVersion, PYTHON } from './contenders.js';
+import { largestError, megabytes, problem, quartiles, SHAPES } from '../cases.js';
+import { machine } from '../machine.js';
+import { measure } from './measure.js';
+import { CONTENDERS, nativeVersion, PYTHON } from './node.js';
 import { comparison, plot } from './report.js';
 
-const COPY = 'copy X → out';
 const args = process.argv.slice(2);
 const quick = args.includes('--quick');
 
 /* ---- one case, in a process of its own ---------------------------------------------------------------------------- */
 
-async function measure({ shape, training, contenders, seconds }) {
-  const given = problem(shape, training);
-  const n = sizeOf(shape);
-  const out = new Float32Array(n);
-  const calls = { [COPY]: { run: () => out.set(given.X.data), output: null } };
-  const failures = {};
-  for (const name of contenders)
-    try {
-      Object.assign(calls, await CONTENDERS[name].prepare(given));
-    } catch (error) {
-      failures[name] = error.message;
-    }
-  const result = {};
-  const times = {};
-  for (const [name, { run, time, output }] of Object.entries(calls)) {
-    try {
-      await run();
-      const error = output ? largestError(await output(), given) : null;
-      if (error > 2 ** 14) throw new Error(`wrong by ${error} ULP`);
-      result[name] = { error, samples: [] };
-    } catch (error) {
-      failures[name] = error.message;
-      delete calls[name];
-      continue;
-    }
-    times[name] =
-      time ??
-      (async (inner) => {
-        const begin = process.hrtime.bigint();
-        for (let i = 0; i < inner; i++) {
-          const promise = run();
-          if (promise instanceof Promise) await promise;
-        }
-        return Number(process.hrtime.bigint() - begin) / inner;
-      });
-  }
-  const inner = {};
-  const last = {};
-  for (const [name, time] of Object.entries(times)) {
-    // Warm: 50 calls, or half a second; then as many calls a sample as take a fifth of a millisecond.
-    const end = performance.now() + 500;
-    for (let k = 0; k < 50 && performance.now() < end; k++) last[name] = await time(Math.max(1, Math.ceil(2e4 / n)));
-    inner[name] = Math.max(1, Math.ceil(2e5 / last[name]));
-  }
-  // What allocates takes turns among itself: its buffers are freed in the next one's time.
-  const allocates = (name) => !(name === COPY || name.endsWith(', out'));
-  const names = Object.keys(calls);
-  for (const group of [names.filter((name) => !allocates(name)), [COPY, ...names.filter(allocates)]]) {
-    const end = performance.now() + (1000 * seconds * group.length) / (names.length + 1);
-    for (let round = 0; round < 5 || (round < 61 && performance.now() < end); round++)
-      for (let k = 0; k < group.length; k++) {
-        const name = group[(k + round) % group.length];
-        // What takes a second or more is timed once.
-        if (last[name] > 1e9 && round > 0) continue;
-        if (last[name] < 1e8) await times[name](1); // untimed: what came before leaves the caches to it
-        result[name].samples.push(await times[name](inner[name]));
-      }
-  }
-  for (const { close } of Object.values(calls)) close?.();
-  if (failures.batchnorm) throw new Error(failures.batchnorm);
-  return { calls: result, failures };
-}
+const measureCase = ({ shape, training, contenders, seconds }) =>
+  measure(
+    problem(shape, training),
+    Object.fromEntries(contenders.map((name) => [name, async (given) => CONTENDERS[name].prepare(given)])),
+    { seconds, sample: 2e5 },
+  );
 
 /** The largest error on data on which batch normalization commonly loses its digits. */
 const HARD = {
@@ -136,7 +82,7 @@ async function memory({ contender }) {
   return most;
 }
 
-const TASKS = { measure, exactness, wrongGamma, memory };
+const TASKS = { measureCase, exactness, wrongGamma, memory };
 
 /** Runs a task in a process of its own. */
 function inProcess(task, given) {
@@ -234,11 +180,11 @@ async function main() {
   for (const shape of shapes)
     for (const training of [true, false]) {
       const seconds = quick ? 2 : 6;
-      const { calls: together, failures } = inProcess('measure', { shape, training, contenders, seconds }).result;
+      const { calls: together, failures } = inProcess('measureCase', { shape, training, contenders, seconds }).result;
       const alone = {};
       for (const name of contenders)
         if (!(name in failures))
-          alone[name] = inProcess('measure', { shape, training, contenders: [name], seconds: quick ? 0.3 : 1 }).result.calls;
+          alone[name] = inProcess('measureCase', { shape, training, contenders: [name], seconds: quick ? 0.3 : 1 }).result.calls;
       cases.push({ shape, training, n: sizeOf(shape), together, alone, failures });
       console.log(`\n(${shape}) ${training ? 'training' : 'inference'}, ${megabytes(shape).toFixed(2)} MB`);
       for (const [name, why] of Object.entries(failures)) console.log(name.padEnd(32), why.slice(0, 160));
@@ -264,22 +210,26 @@ async function main() {
     downloads: downloads(),
   };
   if (quick || chosen.length > 0) return void console.log(comparison(results));
+  writeFileSync(RESULTS, JSON.stringify(results));
+  writeReport(results);
+}
+
+const RESULTS = new URL('results.json', import.meta.url);
+
+function writeReport(results) {
   const docs = new URL('../../docs/', import.meta.url);
-  writeFileSync(new URL('results.json', import.meta.url), JSON.stringify(results));
   writeFileSync(new URL('comparison.md', docs), comparison(results));
   for (const training of [true, false])
-    for (const dark of [false, true])
-      writeFileSync(
-        new URL(`comparison-${training ? 'training' : 'inference'}-${dark ? 'dark' : 'light'}.svg`, docs),
-        plot(results, { training, dark }),
-      );
-  console.log(
-    `\nWritten: bench/peers/results.json (${statSync(new URL('results.json', import.meta.url)).size} bytes), docs/comparison.md, its plots`,
-  );
+    for (const dark of [false, true]) {
+      const name = `comparison-${training ? 'training' : 'inference'}-${dark ? 'dark' : 'light'}.svg`;
+      writeFileSync(new URL(name, docs), plot(results, { training, dark }));
+    }
+  console.log('Written: bench/peers/results.json, docs/comparison.md, its plots');
 }
 
 if (args[0] === '--task') {
   const result = await TASKS[args[1]](JSON.parse(args[2]));
   process.stdout.write(`\n${JSON.stringify({ task: args[1], result })}`);
   process.exit();
-} else await main();
+} else if (args[0] === '--report') writeReport(JSON.parse(readFileSync(RESULTS, 'utf8')));
+else await main();

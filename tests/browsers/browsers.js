@@ -35,9 +35,7 @@ const folder = project('browsers', {
 });
 const server = await serve(folder);
 after(() => server.close());
-after(() => {
-  if (named.length === 0) writeTable('browsers');
-});
+after(() => writeTable('browsers', 17));
 
 for (const engine of named.length > 0 ? named : engines)
   test(engine, async (t) => {

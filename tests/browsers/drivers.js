@@ -2,9 +2,11 @@
  * by puppeteer, WebKitGTK's MiniBrowser by W3C WebDriver over HTTP. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { accessSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import puppeteer from 'puppeteer-core';
+import { freePort } from './server.js';
 
 const MINI_BROWSER = '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser';
 
@@ -32,14 +34,14 @@ export function launch(engine, options = {}) {
   return start(files[0], { engine, ...options });
 }
 
-/** Visits until the page's script has left a report, or 60 seconds have passed. */
-async function poll(read) {
-  for (let k = 0; k < 600; k++) {
+/** Waits until the page's script has left a report. */
+async function poll(read, seconds) {
+  for (let k = 0; k < 10 * seconds; k++) {
     const report = await read();
     if (report) return JSON.parse(report);
     await setTimeout(100);
   }
-  throw new Error('the page left no report within 60 seconds');
+  throw new Error(`the page left no report within ${seconds} seconds`);
 }
 const READ = 'globalThis.report ? JSON.stringify(globalThis.report) : null';
 
@@ -54,14 +56,14 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
   });
   return {
     name: (await browser.version()).replace('/', ' '),
-    async visit(url) {
+    async visit(url, seconds = 60) {
       const page = await browser.newPage();
       const errors = [];
       page.on('pageerror', (error) => errors.push(String(error)));
       page.on('requestfailed', (request) => errors.push(`${request.url()} failed`));
       try {
         await page.goto(url);
-        return await poll(() => page.evaluate(READ));
+        return await poll(() => page.evaluate(READ), seconds);
       } catch (error) {
         throw new Error(`${url}: ${error.message} ${errors.join('; ')}`);
       } finally {
@@ -73,13 +75,13 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
 }
 
 async function launchWebKit(binary, { withoutSimd = false }) {
-  const display = `:${90 + (process.pid % 900)}`;
-  const port = 20000 + (process.pid % 20000) + (withoutSimd ? 1 : 0);
-  const env = { ...process.env, DISPLAY: display, LC_ALL: 'en_US.UTF-8', ...(withoutSimd ? { JSC_useWasmSIMD: '0' } : {}) };
-  const processes = [
-    spawn('Xvfb', [display, '-screen', '0', '1280x900x24'], { stdio: 'ignore' }),
-    spawn('WebKitWebDriver', [`--port=${port}`], { stdio: 'ignore', env }),
-  ];
+  // Xvfb looks for a free display itself, and says which when it is ready.
+  const screen = spawn('Xvfb', ['-displayfd', '1', '-screen', '0', '1280x900x24'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const [display] = await once(screen.stdout, 'data');
+  const env = { ...process.env, DISPLAY: `:${String(display).trim()}`, LC_ALL: 'en_US.UTF-8' };
+  if (withoutSimd) env.JSC_useWasmSIMD = '0';
+  const port = await freePort();
+  const processes = [screen, spawn('WebKitWebDriver', [`--port=${port}`], { stdio: 'ignore', env })];
   const stop = () => processes.forEach((child) => void child.kill());
   const ask = async (method, path, body) => {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, body: body && JSON.stringify(body) });
@@ -104,9 +106,9 @@ async function launchWebKit(binary, { withoutSimd = false }) {
     const session = `/session/${sessionId}`;
     return {
       name: `WebKitGTK ${capabilities.browserVersion}`,
-      async visit(url) {
+      async visit(url, seconds = 60) {
         await ask('POST', `${session}/url`, { url });
-        return poll(() => ask('POST', `${session}/execute/sync`, { script: `return ${READ}`, args: [] }));
+        return poll(() => ask('POST', `${session}/execute/sync`, { script: `return ${READ}`, args: [] }), seconds);
       },
       async close() {
         await ask('DELETE', session).catch(() => {});

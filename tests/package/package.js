@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { launch } from '../browsers/drivers.js';
-import { serve } from '../browsers/server.js';
+import { freePort, serve } from '../browsers/server.js';
 import { found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball, writeTable } from './packed.js';
 
 const tools = join(root, 'tests/package/tools');
@@ -26,7 +26,7 @@ const link = (directory, ...names) => {
   for (const name of names) symlinkSync(inTools(name), join(directory, 'node_modules', name));
 };
 
-after(() => writeTable('package'));
+after(() => writeTable('package', 31));
 
 /* ---- the tarball -------------------------------------------------------------------------------------------------- */
 
@@ -38,7 +38,8 @@ test('the tarball holds what users need, and nothing else', () => {
     [
       ...[...js, 'package.json', 'plain.js', 'tiles.js', 'validate.js'].map((file) => `js/${file}`),
       ...['index', 'index-plain'].flatMap((entry) => [`types/${entry}.d.ts`, `cjs/${entry}.cjs`, `cjs/${entry}.d.cts`]),
-      ...['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/environments.md', 'docs/numerics.md', 'package.json'],
+      ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
+      ...['comparison', 'comparison-browsers', 'environments', 'numerics', 'performance'].map((page) => `docs/${page}.md`),
     ]
       .map((file) => `package/${file}`)
       .sort(),
@@ -120,13 +121,13 @@ test('Bun', () => {
 const today = new Date().toISOString().slice(0, 10);
 const newest = readFileSync(inTools('workerd/package.json'), 'utf8').match(/1\.(\d{4})(\d\d)(\d\d)\./);
 const dates = ['2024-01-01', [today, newest.slice(1, 4).join('-')].sort()[0]];
-dates.forEach((date, k) => {
+for (const date of dates)
   test(`Cloudflare workerd, in a request, compatibility date ${date}`, async (t) => {
     const directory = project(`workerd-${date}`, {
       'worker.js': `${IMPORTS}export default { fetch: () => Response.json(run(batchnorm, plain)) };\n`,
       'wrangler.json': JSON.stringify({ name: 'app', main: 'worker.js', compatibility_date: date }),
     });
-    const port = 8700 + (process.pid % 200) * 2 + k;
+    const port = await freePort();
     const wrangler = spawn(NODE, [inTools('wrangler/bin/wrangler.js'), 'dev', '--port', String(port), '--inspector-port', '0'], {
       cwd: directory,
       env: {
@@ -138,7 +139,7 @@ dates.forEach((date, k) => {
       },
       detached: true,
     });
-    t.after(() => process.kill(-wrangler.pid));
+    t.after(() => wrangler.exitCode === null && process.kill(-wrangler.pid));
     let printed = '';
     for (const stream of [wrangler.stdout, wrangler.stderr]) stream.on('data', (data) => (printed += data));
     for (let k = 0; !printed.includes('Ready on'); k++) {
@@ -148,7 +149,6 @@ dates.forEach((date, k) => {
     const report = await (await fetch(`http://localhost:${port}`)).json();
     found(`workerd ${versionOf('workerd')}`, `in a request, compatibility date ${date} (wrangler dev)`, report);
   });
-});
 
 /* ---- test runners ------------------------------------------------------------------------------------------------- */
 
@@ -305,7 +305,8 @@ export const again: batchnorm.Tensor = plain.batchNormalization(output, [1], [0]
 for (const release of readdirSync(inTools('.')).filter((name) => name.startsWith('typescript-')))
   test(`TypeScript ${versionOf(release)}`, () => {
     const tsc = existsSync(inTools(`${release}/bin/tsc`)) ? `${release}/bin/tsc` : `${release}/lib/tsc.js`;
-    for (const resolution of ['node16', 'nodenext', 'bundler'])
+    // node10 knows no exports, and is gone from TypeScript 6.
+    for (const resolution of ['node16', 'nodenext', 'bundler', ...(release < 'typescript-6' ? ['node10'] : [])])
       for (const lib of ['es2020', 'es2020,dom']) {
         writeFileSync(
           join(types, 'tsconfig.json'),
@@ -315,13 +316,13 @@ for (const release of readdirSync(inTools('.')).filter((name) => name.startsWith
               exactOptionalPropertyTypes: true,
               noUncheckedIndexedAccess: true,
               target: 'es2020',
-              module: resolution === 'bundler' ? 'esnext' : resolution,
+              module: resolution === 'node16' || resolution === 'nodenext' ? resolution : 'esnext',
               moduleResolution: resolution,
               lib: lib.split(','),
               types: [],
               noEmit: true,
             },
-            files: resolution === 'bundler' ? ['esm.ts'] : ['esm.ts', 'commonjs.cts'],
+            files: resolution === 'node16' || resolution === 'nodenext' ? ['esm.ts', 'commonjs.cts'] : ['esm.ts'],
           }),
         );
         runTool(tsc, ['-p', types]);

@@ -8,7 +8,8 @@ const data = new Float32Array(24);
 const X: Tensor = { data, shape: [2, 3, 2, 2] };
 
 // A tuple of three tensors.
-const results: [output: Tensor, runningMean: Tensor, runningVar: Tensor] = batchNormalization(X, null, null);
+const results = batchNormalization(X, null, null);
+const triple: [output: Tensor, runningMean: Tensor, runningVar: Tensor] = results;
 const [output, runningMean, runningVar] = results;
 const numbers: Float32Array = output.data;
 const sizes: readonly number[] = output.shape;
@@ -31,6 +32,8 @@ class Own implements Tensor {
   shape = [2, 3, 2, 2];
   own = true;
 }
+// A new output lies in memory of its own, which can be transferred.
+const buffer: ReturnType<ArrayBuffer['slice']> = output.data.buffer;
 const [own] = batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: new Own() });
 const kept: boolean = own.own;
 
@@ -70,4 +73,4 @@ batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { output: data })
 // @ts-expect-error: no string is a parameter
 batchNormalization(X, 'gamma', null);
 
-export { float32, fromArray, kept, like, numbers, options, parameters, sizes, which };
+export { buffer, float32, fromArray, kept, like, numbers, options, parameters, sizes, triple, which };

@@ -1,0 +1,73 @@
+/* Times the calls of several contenders on one problem, verified first, by turns. Runs in Node and in pages. */
+import { sizeOf } from '../../tests/data.js';
+import { largestError } from '../cases.js';
+
+export const COPY = 'copy X → out';
+
+/**
+ * @param {object} given a problem (cases.js)
+ * @param {Record<string, (given: object) => Promise<Record<string, object>>>} prepares what makes each contender's calls
+ * @param {{ seconds: number, sample: number }} how in all, and nanoseconds that a sample takes at least
+ * @returns calls: by name their samples, in nanoseconds a call, and largest error; failures: why a contender has none
+ */
+export async function measure(given, prepares, { seconds, sample }) {
+  const n = sizeOf(given.X.shape);
+  const out = new Float32Array(n);
+  const calls = { [COPY]: { run: () => out.set(given.X.data), output: null } };
+  const failures = {};
+  for (const [name, prepare] of Object.entries(prepares))
+    try {
+      Object.assign(calls, await prepare(given));
+    } catch (error) {
+      failures[name] = error.message;
+    }
+  const result = {};
+  const times = {};
+  for (const [name, { run, time, output }] of Object.entries(calls)) {
+    try {
+      await run();
+      const error = output ? largestError(await output(), given) : null;
+      if (error > 2 ** 14) throw new Error(`wrong by ${error} ULP`);
+      result[name] = { error, samples: [] };
+    } catch (error) {
+      failures[name] = error.message;
+      delete calls[name];
+      continue;
+    }
+    times[name] =
+      time ??
+      (async (inner) => {
+        const begin = performance.now();
+        for (let i = 0; i < inner; i++) {
+          const promise = run();
+          if (promise instanceof Promise) await promise;
+        }
+        return ((performance.now() - begin) * 1e6) / inner;
+      });
+  }
+  const inner = {};
+  const last = {};
+  for (const [name, time] of Object.entries(times)) {
+    // Warm: 50 calls, or half a second; then as many calls a sample as fill it.
+    const end = performance.now() + 500;
+    for (let k = 0; k < 50 && performance.now() < end; k++) last[name] = await time(Math.max(1, Math.ceil(2e4 / n)));
+    inner[name] = Math.max(1, Math.ceil(sample / Math.max(last[name], 1)));
+  }
+  // What allocates takes turns among itself: its buffers are freed in the next one's time.
+  const allocates = (name) => !(name === COPY || name.endsWith(', out'));
+  const names = Object.keys(calls);
+  for (const group of [names.filter((name) => !allocates(name)), [COPY, ...names.filter(allocates)]]) {
+    const end = performance.now() + (1000 * seconds * group.length) / (names.length + 1);
+    for (let round = 0; round < 5 || (round < 61 && performance.now() < end); round++)
+      for (let k = 0; k < group.length; k++) {
+        const name = group[(k + round) % group.length];
+        // What takes a second or more is timed once.
+        if (last[name] > 1e9 && round > 0) continue;
+        if (last[name] < 1e8) await times[name](1); // untimed: what came before leaves the caches to it
+        result[name].samples.push(await times[name](inner[name]));
+      }
+  }
+  for (const { close } of Object.values(calls)) close?.();
+  if (failures.batchnorm) throw new Error(failures.batchnorm);
+  return { calls: result, failures };
+}

@@ -1,0 +1,133 @@
+/* The contenders as Node runs them, the native ones included. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { call } from '../../js/call.js';
+import { batchNormalization } from '../../js/index.js';
+import { tuned } from '../plain.js';
+import { onnxruntime, tensorflow, twoWays } from './contenders.js';
+
+const require = createRequire(import.meta.url);
+const versionOf = (name) =>
+  JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version;
+
+/** TensorFlow.js with one of its backends. */
+function withTensorflow(backend, problem) {
+  const tf = require('@tensorflow/tfjs-core');
+  const library = require(`@tensorflow/tfjs-backend-${backend}`);
+  if (backend === 'wasm') {
+    library.setThreadsCount(1);
+    library.setWasmPaths(new URL('node_modules/@tensorflow/tfjs-backend-wasm/dist/', import.meta.url).pathname);
+  }
+  return tensorflow(tf, backend, problem);
+}
+
+/** NumPy and PyTorch, if there: native.py. Their calls time themselves. */
+export const PYTHON = process.env.PYTHON ?? '/usr/bin/python3';
+
+/* PyTorch takes no output. With these settings of malloc, which its users are advised to have likewise, an output gets the
+ * memory of the one before: that is its reuse. */
+const REUSING = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: String(2 ** 40), MALLOC_TOP_PAD_: String(2 ** 28) };
+
+function python(library, env) {
+  const child = spawn(PYTHON, [new URL('native.py', import.meta.url).pathname, library], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env: { ...process.env, ...env },
+  });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  child.on('error', () => {});
+  child.stdin.on('error', () => {});
+  return {
+    async ask(request) {
+      child.stdin.write(`${JSON.stringify(request)}\n`);
+      const { value, done } = await lines.next();
+      if (done) throw new Error(`${PYTHON} with NumPy is missing or stopped: apt-get install python3-numpy python3-torch`);
+      const answer = JSON.parse(value);
+      if (answer?.error) throw new Error(answer.error);
+      return answer;
+    },
+    close: () => child.stdin.end(),
+  };
+}
+
+async function native(library, { X, rest }, ways = ['out', 'fresh']) {
+  const [gamma, beta, mean, variance, momentum, epsilon, training] = rest;
+  const values = [gamma, beta, mean, variance].map((numbers) => numbers[0]);
+  const calls = {};
+  for (const way of ways) {
+    const name = `${library}, ${way}`;
+    const folder = mkdtempSync(join(tmpdir(), 'batchnorm-peers-'));
+    const file = join(folder, 'data');
+    const { ask, close: stop } = python(library, way === 'out' ? REUSING : {});
+    const close = () => {
+      stop();
+      rmSync(folder, { recursive: true, force: true });
+    };
+    calls[name] = {
+      time: (inner) => ask({ do: 'time', name, inner }),
+      run: () => ask({ do: 'time', name, inner: 1 }),
+      output: async () => {
+        await ask({ do: 'output', name, path: file });
+        return new Float32Array(new Uint8Array(readFileSync(file)).buffer);
+      },
+      memory: () => ask({ do: 'memory' }),
+      close,
+    };
+    try {
+      writeFileSync(file, X.data);
+      await ask({ do: 'prepare', args: [X.shape, training, momentum, epsilon, values, gamma.length, file] });
+    } catch (error) {
+      for (const each of Object.values(calls)) each.close();
+      throw error;
+    }
+  }
+  return calls;
+}
+
+/** What each peer is, and how its calls are made. */
+export const CONTENDERS = {
+  batchnorm: { version: 'this', prepare: (problem) => twoWays('batchnorm', batchNormalization, problem) },
+  'plain JS': {
+    version: 'bench/plain.js',
+    prepare: (problem) => twoWays('plain JS', (...args) => call(tuned, ...args), problem),
+  },
+  'onnxruntime-web': {
+    version: versionOf('onnxruntime-web'),
+    async prepare(problem) {
+      const ort = await import('./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs');
+      ort.env.wasm.numThreads = 1;
+      // An output given beforehand is left unwritten by its wasm backend: there is no reuse.
+      return onnxruntime('onnxruntime-web', ort, problem, { executionProviders: ['wasm'] }, { reuses: false, layers: true });
+    },
+  },
+  'onnxruntime-node': {
+    version: versionOf('onnxruntime-node'),
+    prepare: (problem) =>
+      onnxruntime(
+        'onnxruntime-node',
+        require('onnxruntime-node'),
+        problem,
+        { executionProviders: ['cpu'] },
+        { reuses: true, layers: true },
+      ),
+  },
+  'tfjs-wasm': { version: versionOf('@tensorflow/tfjs-backend-wasm'), prepare: (problem) => withTensorflow('wasm', problem) },
+  'tfjs-cpu': { version: versionOf('@tensorflow/tfjs-backend-cpu'), prepare: (problem) => withTensorflow('cpu', problem) },
+  PyTorch: { native: true, prepare: (problem, ways) => native('PyTorch', problem, ways) },
+  NumPy: { native: true, prepare: (problem, ways) => native('NumPy', problem, ways) },
+};
+
+/** A native peer's version, null if it is not installed. */
+export async function nativeVersion(library) {
+  const { ask, close } = python(library, {});
+  try {
+    return await ask({ do: 'version' });
+  } catch {
+    return null;
+  } finally {
+    close();
+  }
+}
