@@ -31,7 +31,8 @@ const print = (...words) => json || console.log(...words);
 
 /** A problem's variants by name, each a function that returns the triple, a copy null. */
 function prepare(shape, training) {
-  const { X, rest } = problem(shape, training);
+  const given = problem(shape, training);
+  const { X, rest } = given;
   const out = new Float32Array(X.data.length);
   // What works in place does so on `out`, lest a third array push the others out of the cache.
   const own = { data: out, shape };
@@ -53,18 +54,18 @@ function prepare(shape, training) {
     'tuned JS, fresh': plain(tuned, {}),
     'naive JS, out': plain(naive, { out }),
   };
-  return { X, rest, variants };
+  return { given, variants };
 }
 
 function measure(shape, training) {
-  const { X, rest, variants } = prepare(shape, training);
+  const { given, variants } = prepare(shape, training);
   const n = sizeOf(shape);
   const names = Object.keys(variants);
   const errors = {};
   for (const name of names) {
     if (name.includes('in place')) variants['copy X → out']();
     const results = variants[name]();
-    errors[name] = results === null ? null : largestError(results[0].data, { X, rest });
+    errors[name] = results === null ? null : largestError(results[0].data, given);
     if (errors[name] > 4) throw new Error(`${name} is wrong on [${shape}]: ${errors[name]} ULP`);
   }
   const warm = Math.max(3, Math.min(2000, Math.ceil(2e6 / n)));
