@@ -26,7 +26,10 @@ export function sum(x, begin, row, spatial) {
   return s0 + s1 + (s2 + s3);
 }
 
-/** Squared deviations from a center. @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial @param {number} center */
+/**
+ * Squared deviations from a center.
+ * @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial @param {number} center
+ */
 export function squares(x, begin, row, spatial, center) {
   let s0 = 0;
   let s1 = 0;
@@ -50,7 +53,11 @@ export function squares(x, begin, row, spatial, center) {
   return s0 + s1 + (s2 + s3);
 }
 
-/** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} row @param {number} spatial @param {number} center @param {number} rest @param {number} invStd @param {number} gamma @param {number} beta */
+/**
+ * The definition, with the mean in two parts.
+ * @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} row @param {number} spatial
+ * @param {number} center @param {number} rest @param {number} invStd @param {number} gamma @param {number} beta
+ */
 function normalize(x, out, begin, row, spatial, center, rest, invStd, gamma, beta) {
   for (let at = begin; at < x.length; at += row) {
     const end = at + spatial;
