@@ -88,8 +88,9 @@ const TINY = 64;
  * @param {boolean} [training] default true
  * @param {Options<Out>} [options] default {}
  * @returns {[output: Out extends Float32Array ? Tensor<Out> : Out, runningMean: Tensor, runningVar: Tensor]}
- *   output in X's shape (`options.out` if that was a tensor), the running statistics in shape [1, C, 1, 1]; in inference the very tensors that came, if their data and
- *   shape are that already, or else their data as such, float32 arrays without a copy
+ *   output in X's shape (`options.out` if that was a tensor), the running statistics in shape [1, C, 1, 1]; in inference
+ *   the very tensors that came, if their data and shape are that already, or else their data as such, float32 arrays
+ *   without a copy
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
  *
