@@ -56,7 +56,7 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
   });
   return {
     name: (await browser.version()).replace('/', ' '),
-    async visit(url, seconds = 60) {
+    async visit(url, seconds = 120) {
       const page = await browser.newPage();
       const errors = [];
       page.on('pageerror', (error) => errors.push(String(error)));
@@ -106,7 +106,7 @@ async function launchWebKit(binary, { withoutSimd = false }) {
     const session = `/session/${sessionId}`;
     return {
       name: `WebKitGTK ${capabilities.browserVersion}`,
-      async visit(url, seconds = 60) {
+      async visit(url, seconds = 120) {
         await ask('POST', `${session}/url`, { url });
         return poll(() => ask('POST', `${session}/execute/sync`, { script: `return ${READ}`, args: [] }), seconds);
       },

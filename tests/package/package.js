@@ -156,7 +156,7 @@ const CHECK = `test('conforms', () => {
   const report = run(batchnorm, plain);
   expect(report.failures).toEqual([]);
   require('node:fs').writeFileSync('report.json', JSON.stringify(report));
-});\n`;
+}, 120_000);\n`;
 const reportOf = (directory) => JSON.parse(readFileSync(join(directory, 'report.json'), 'utf8'));
 
 test('Jest: require, default configuration', () => {

@@ -22,7 +22,7 @@ export function run(command, args, { cwd = root, env = {}, status = 0 } = {}) {
     encoding: 'utf8',
     env: { ...process.env, CI: '1', NO_COLOR: '1', ...env },
     maxBuffer: 1 << 26,
-    timeout: 300_000,
+    timeout: 900_000,
   });
   assert.equal(result.status, status, `${command} ${args.join(' ')}: ${result.error ?? ''}\n${result.stdout}\n${result.stderr}`);
   return result.stdout;
