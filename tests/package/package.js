@@ -118,9 +118,13 @@ test('Bun', () => {
   found(`Bun ${versionOf('bun')}`, 'its WebAssembly SIMD switched off', reportIn(old), 'js');
 });
 
-const today = new Date().toISOString().slice(0, 10);
-const newest = readFileSync(inTools('workerd/package.json'), 'utf8').match(/1\.(\d{4})(\d\d)(\d\d)\./);
-const dates = ['2024-01-01', [today, newest.slice(1, 4).join('-')].sort()[0]];
+// The day's, unless this workerd is older: it knows no date that is more than a week after its own release.
+const released = readFileSync(inTools('workerd/package.json'), 'utf8')
+  .match(/1\.(\d{4})(\d\d)(\d\d)\./)
+  .slice(1)
+  .join('-');
+const latest = new Date(Math.min(Date.now(), Date.parse(released) + 6 * 24 * 3600e3)).toISOString().slice(0, 10);
+const dates = ['2024-01-01', latest];
 for (const date of dates)
   test(`Cloudflare workerd, in a request, compatibility date ${date}`, async (t) => {
     const directory = project(`workerd-${date}`, {
