@@ -149,13 +149,12 @@ function startUp(contenders) {
 function peakMemory(contenders) {
   const data = 2 * 4 * sizeOf(MEMORY);
   const bare = inProcess('memory', { contender: null }).result;
-  const python = Number(
-    execFileSync(PYTHON, ['-c', 'import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)']),
-  );
+  const print = 'import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)';
+  const python = () => Number(execFileSync(PYTHON, ['-c', print]));
   return Object.fromEntries(
     contenders.map((name) => [
       name,
-      inProcess('memory', { contender: name }).result - data - (CONTENDERS[name].native ? python : bare),
+      inProcess('memory', { contender: name }).result - data - (CONTENDERS[name].native ? python() : bare),
     ]),
   );
 }

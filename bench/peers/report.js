@@ -63,8 +63,8 @@ const REQUIREMENTS = [
   ['(64, 512, 1, 1), every JavaScript peer', JAVASCRIPT, ({ shape }) => String(shape) === '64,512,1,1', 'out', 1, 1],
 ];
 
-/** Whether each holds: the worst case of all shapes and contenders, among all in one process and alone. */
-export function requirements({ cases, versions }) {
+/** The ratio in every case that a requirement is about: all in one process, and each alone. */
+function requirements({ cases, versions }) {
   return REQUIREMENTS.flatMap(([name, contenders, applies, kind, ...limits]) =>
     [true, false].map((training, k) => {
       const found = [];
