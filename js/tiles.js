@@ -5,10 +5,10 @@
 const TILE = 2 << 20;
 /** Bytes of per-channel state, at most: it is walked for every block. */
 const STATE = 1 << 20;
-/** Bytes to copy at a stretch, if the memory has room for that many channels: each copy is a call of some 40 ns. */
-const RUN = 1 << 15;
-/** Below this many, three passes of long copies cost less than one pass of short ones. */
-const SHORT_RUN = RUN / 2;
+/** Bytes to copy at a stretch, if the memory has room for that many channels: memory beyond the caches likes long ones. */
+const RUN = 1 << 17;
+/** Below this many, three passes of long copies cost less than one pass of short ones: each copy is a call of some 40 ns. */
+const SHORT_RUN = 1 << 14;
 /** Bytes of a cache line. A row of a tile lies in its lines as it does in X, for which it gets up to one of padding. */
 const LINE = 64;
 /** Where in a line the memory of large arrays begins in Node on Linux, where it is malloc's. Elsewhere it does no harm. */
