@@ -55,7 +55,10 @@ for (const shape of shapes.length > 0
     'copy out': () => rows((b, at) => out.set(f32.subarray(tile / 4 + b * slab, tile / 4 + (b + 1) * slab), at)),
   };
   const samples = Object.fromEntries(
-    [...Object.keys(steps), 'whole call, training', 'whole call, inference', 'copy X → out'].map((name) => [name, []]),
+    [...Object.keys(steps), 'whole call, training', 'whole call, inference', 'all copies alone', 'copy X → out'].map((name) => [
+      name,
+      [],
+    ]),
   );
   const time = (name, n, run) => {
     const start = process.hrtime.bigint();
@@ -71,6 +74,12 @@ for (const shape of shapes.length > 0
       time(`whole call, ${training ? 'training' : 'inference'}`, X.data.length, () =>
         batchNormalization(X, ...rest.slice(0, -1), training, options),
       );
+    time('all copies alone', slab * batch * Math.floor(channels / range), () => {
+      for (first = 0; first + range <= channels; first += range) {
+        steps['copy in']();
+        steps['copy out']();
+      }
+    });
     time('copy X → out', X.data.length, () => out.set(X.data));
   }
   console.log(`\n(${shape}), tiles of ${range} channels, ${(values * 4) / 1024} KB; ns a value`);

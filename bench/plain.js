@@ -19,7 +19,7 @@ function normalize(x, out, begin, end, mean, scale, shift) {
 
 /** @type {typeof runPlain} */
 export function tuned(job, out, newMean, newVar) {
-  if (job.spatial < 8 && job.channels > 8) tunedColumns(job, out, newMean, newVar);
+  if (job.spatial < 4 && job.channels > 8) tunedColumns(job, out, newMean, newVar);
   else tunedSlabs(job, out, newMean, newVar);
 }
 
