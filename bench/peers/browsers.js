@@ -1,14 +1,13 @@
 /* The comparison in real browsers: npm run bench:browsers, or BROWSERS="chromium" npm run bench:browsers. Writes
  * docs/comparison-browsers.md if all three are there. The page is cross-origin isolated, for the clock's sake. */
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { engines, launch } from '../../tests/browsers/drivers.js';
-import { serve } from '../../tests/browsers/server.js';
 import { sizeOf } from '../../tests/data.js';
+import { serve } from '../../tools/serve.js';
 import { machine } from '../machine.js';
+import { bundle } from './bundle.js';
 import { browserComparison } from './report.js';
 
 const SHAPES = [
@@ -21,20 +20,7 @@ const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
 
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-browsers-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-const here = fileURLToPath(new URL('.', import.meta.url));
-await build({
-  entryPoints: [join(here, 'page.js')],
-  bundle: true,
-  minify: true,
-  format: 'esm',
-  outdir: folder,
-  external: ['fs', 'path', 'os', 'crypto', 'worker_threads', 'perf_hooks', 'util', 'string_decoder'],
-  logLevel: 'error',
-});
-for (const file of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm', 'tfjs-backend-wasm-threaded-simd.wasm'])
-  cpSync(join(here, 'node_modules/@tensorflow/tfjs-backend-wasm/dist', file), join(folder, file));
-for (const file of ['ort-wasm-simd-threaded.wasm', 'ort-wasm-simd-threaded.mjs'])
-  cpSync(join(here, 'node_modules/onnxruntime-web/dist', file), join(folder, file));
+await bundle('page.js', folder);
 writeFileSync(
   join(folder, 'index.html'),
   '<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="page.js"></script>',

@@ -7,10 +7,11 @@ export const COPY = 'copy X → out';
 /**
  * @param {object} given a problem (cases.js)
  * @param {Record<string, (given: object) => Promise<Record<string, object>>>} prepares what makes each contender's calls
- * @param {{ seconds: number, sample: number }} how in all, and nanoseconds that a sample takes at least
+ * @param {{ seconds: number, sample: number, progress?: (part: number) => void }} how in all, and nanoseconds that a sample
+ *   takes at least; progress is told how much is done
  * @returns calls: by name their samples, in nanoseconds a call, and largest error; failures: why a contender has none
  */
-export async function measure(given, prepares, { seconds, sample }) {
+export async function measure(given, prepares, { seconds, sample, progress = () => {} }) {
   const n = sizeOf(given.X.shape);
   const out = new Float32Array(n);
   const calls = { [COPY]: { run: () => out.set(given.X.data), output: null } };
@@ -48,17 +49,23 @@ export async function measure(given, prepares, { seconds, sample }) {
   const inner = {};
   const last = {};
   for (const [name, time] of Object.entries(times)) {
-    // Warm: 50 calls, or half a second; then as many calls a sample as fill it.
+    // Warm: 50 samples, or half a second, of as many calls as the clock can tell; then as many as fill a sample.
     const end = performance.now() + 500;
-    for (let k = 0; k < 50 && performance.now() < end; k++) last[name] = await time(Math.max(1, Math.ceil(2e4 / n)));
+    let count = Math.max(1, Math.ceil(2e4 / n));
+    for (let k = 0; k < 50 && performance.now() < end; k++) {
+      last[name] = await time(count);
+      if (last[name] * count < 1e6) count *= 2;
+    }
     inner[name] = Math.max(1, Math.ceil(sample / Math.max(last[name], 1)));
   }
   // What allocates takes turns among itself: its buffers are freed in the next one's time.
+  const begun = performance.now();
   const allocates = (name) => !(name === COPY || name.endsWith(', out'));
   const names = Object.keys(calls);
   for (const group of [names.filter((name) => !allocates(name)), [COPY, ...names.filter(allocates)]]) {
     const end = performance.now() + (1000 * seconds * group.length) / (names.length + 1);
-    for (let round = 0; round < 5 || (round < 61 && performance.now() < end); round++)
+    for (let round = 0; round < 5 || (round < 61 && performance.now() < end); round++) {
+      progress(Math.min(1, (performance.now() - begun) / (1000 * seconds)));
       for (let k = 0; k < group.length; k++) {
         const name = group[(k + round) % group.length];
         // What takes a second or more is timed once.
@@ -66,6 +73,7 @@ export async function measure(given, prepares, { seconds, sample }) {
         if (last[name] < 1e8) await times[name](1); // untimed: what came before leaves the caches to it
         result[name].samples.push(await times[name](inner[name]));
       }
+    }
   }
   for (const { close } of Object.values(calls)) close?.();
   if (failures.batchnorm) throw new Error(failures.batchnorm);

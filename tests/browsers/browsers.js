@@ -2,9 +2,9 @@
  * A missing browser fails the run, unless those to use are named. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { serve } from '../../tools/serve.js';
 import { found, project, writeTable } from '../package/packed.js';
 import { engines, launch } from './drivers.js';
-import { serve } from './server.js';
 
 const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
 

@@ -1,12 +1,14 @@
-/* Three real browsers behind one interface: launch(engine) → { name, visit(url), close() }. Chromium and Firefox are driven
+/* Three real browsers behind one interface: launch(engine) → { name, visit(url), open(url), close() }. visit waits for a page's
+ * report; open gives the page to act on, { evaluate, click, press, upload, screenshot, close }. Chromium and Firefox are driven
  * by puppeteer, WebKitGTK's MiniBrowser by W3C WebDriver over HTTP. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import puppeteer from 'puppeteer-core';
-import { freePort } from './server.js';
+import { freePort } from '../../tools/serve.js';
 
 const MINI_BROWSER = '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser';
 
@@ -70,9 +72,37 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
         await page.close();
       }
     },
+    async open(url, { width = 1200, height = 900 } = {}) {
+      const page = await browser.newPage();
+      await page.setViewport({ width, height });
+      await page.goto(url);
+      return {
+        evaluate: (run, ...args) => page.evaluate(run, ...args),
+        click: (selector) => page.click(selector),
+        async press(selector, key) {
+          if (selector) await page.focus(selector);
+          await page.keyboard.press(key);
+        },
+        upload: async (selector, ...files) => (await page.$(selector)).uploadFile(...files),
+        screenshot: async (selector, path) => (await page.$(selector)).screenshot({ path }),
+        close: () => page.close(),
+      };
+    },
     close: () => browser.close(),
   };
 }
+
+/** The keys that tests press, as WebDriver has them. */
+const KEYS = {
+  Tab: '\ue004',
+  Enter: '\ue007',
+  End: '\ue010',
+  Home: '\ue011',
+  ArrowLeft: '\ue012',
+  ArrowRight: '\ue014',
+  ' ': ' ',
+};
+const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 
 async function launchWebKit(binary, { withoutSimd = false }) {
   // Xvfb looks for a free display itself, and says which when it is ready.
@@ -104,11 +134,47 @@ async function launchWebKit(binary, { withoutSimd = false }) {
       },
     });
     const session = `/session/${sessionId}`;
+    const find = async (selector) =>
+      (await ask('POST', `${session}/element`, { using: 'css selector', value: selector }))[ELEMENT];
     return {
       name: `WebKitGTK ${capabilities.browserVersion}`,
       async visit(url, seconds = 120) {
         await ask('POST', `${session}/url`, { url });
         return poll(() => ask('POST', `${session}/execute/sync`, { script: `return ${READ}`, args: [] }), seconds);
+      },
+      async open(url, { width = 1200, height = 900 } = {}) {
+        await ask('POST', `${session}/window/rect`, { width, height });
+        await ask('POST', `${session}/url`, { url });
+        return {
+          async evaluate(run, ...args) {
+            const call = typeof run === 'string' ? `(0, eval)(${JSON.stringify(run)})` : `(${run})(...args)`;
+            const script = `const args = [...arguments], done = args.pop();
+              (async () => ${call})().then((value) => done({ value }), (error) => done({ error: String(error) }));`;
+            const { value, error } = await ask('POST', `${session}/execute/async`, { script, args });
+            if (error) throw new Error(error);
+            return value ?? undefined;
+          },
+          click: async (selector) => ask('POST', `${session}/element/${await find(selector)}/click`, {}),
+          async press(selector, key) {
+            const keys = [
+              { type: 'keyDown', value: KEYS[key] },
+              { type: 'keyUp', value: KEYS[key] },
+            ];
+            if (selector)
+              await ask('POST', `${session}/execute/sync`, {
+                script: `document.querySelector(${JSON.stringify(selector)}).focus()`,
+                args: [],
+              });
+            await ask('POST', `${session}/actions`, { actions: [{ type: 'key', id: 'keyboard', actions: keys }] });
+          },
+          upload: async (selector, ...files) =>
+            ask('POST', `${session}/element/${await find(selector)}/value`, { text: files.join('\n') }),
+          async screenshot(selector, path) {
+            const png = await ask('GET', `${session}/element/${await find(selector)}/screenshot`);
+            await writeFile(path, Buffer.from(png, 'base64'));
+          },
+          close: () => ask('POST', `${session}/url`, { url: 'about:blank' }),
+        };
       },
       async close() {
         await ask('DELETE', session).catch(() => {});

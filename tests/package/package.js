@@ -6,8 +6,8 @@ import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } fro
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { freePort, serve } from '../../tools/serve.js';
 import { launch } from '../browsers/drivers.js';
-import { freePort, serve } from '../browsers/server.js';
 import { found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball, writeTable } from './packed.js';
 
 const tools = join(root, 'tests/package/tools');

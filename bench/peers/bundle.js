@@ -1,0 +1,24 @@
+/* Bundles a module of this folder with the other libraries that it imports, for browsers. */
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+
+/** @param {string} module a file of this folder @param {string} folder receives it under its name, and the libraries' WebAssembly */
+export async function bundle(module, folder) {
+  await build({
+    entryPoints: [join(here, module)],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    outdir: folder,
+    external: ['fs', 'path', 'os', 'crypto', 'worker_threads', 'perf_hooks', 'util', 'string_decoder'],
+    logLevel: 'error',
+  });
+  for (const file of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm', 'tfjs-backend-wasm-threaded-simd.wasm'])
+    cpSync(join(here, 'node_modules/@tensorflow/tfjs-backend-wasm/dist', file), join(folder, file));
+  for (const file of ['ort-wasm-simd-threaded.wasm', 'ort-wasm-simd-threaded.mjs'])
+    cpSync(join(here, 'node_modules/onnxruntime-web/dist', file), join(folder, file));
+}

@@ -1,0 +1,108 @@
+/* "Running statistics": batches stream by, and running mean and variance follow them. */
+import { byId, codeBlock, fillTable, number, slider } from './page.js';
+import { createPlot } from './plot.js';
+import { createStream, SOURCE } from './stream.js';
+
+/** Batches that the plots show. */
+const WINDOW = 200;
+/** Batches that are there at first, before anything moves. */
+const FIRST = 60;
+
+export function startRunning() {
+  const momentum = slider('running-momentum', (m) => `${number(m, 2)} of the old value (PyTorch’s m: ${number(1 - m, 2)})`, note);
+  const size = slider('running-size', (k) => String(2 ** k), note);
+  const axes = { y: { size: 44 } };
+  const lines = (own) => [
+    { label: 'last batch', colour: 'muted', points: true },
+    { label: 'running', colour: 'accent' },
+    { label: `source: ${own}`, colour: 'orange', dash: [6, 4] },
+  ];
+  const plots = {
+    mean: createPlot(byId('running-mean'), {
+      label: 'The running mean against the batches’ and the source’s',
+      height: 190,
+      series: lines(SOURCE.mean),
+      axes,
+    }),
+    variance: createPlot(byId('running-variance'), {
+      label: 'The running variance against the batches’ and the source’s',
+      height: 190,
+      series: lines(SOURCE.variance),
+      axes,
+    }),
+    gap: createPlot(byId('running-gap'), {
+      label: 'The gap between a batch’s output in training and in inference',
+      height: 190,
+      series: [{ label: 'root mean square of the difference', colour: 'violet' }],
+      scales: { y: { range: (_, __, most) => [0, Math.max(0.05, most || 0)] } },
+      axes,
+    }),
+  };
+  const showCode = codeBlock(byId('running-code'));
+
+  let next;
+  let steps;
+  let timer = 0;
+
+  function reset() {
+    next = createStream();
+    steps = [];
+    for (let k = 0; k < FIRST; k++) step();
+    show();
+  }
+  const step = () => steps.push(next(2 ** size.value, momentum.value));
+  function show() {
+    const from = Math.max(0, steps.length - WINDOW);
+    const seen = steps.slice(from);
+    const xs = seen.map((_, k) => from + k + 1);
+    const flat = (value) => seen.map(() => value);
+    plots.mean.show([xs, seen.map((s) => s.batchMean), seen.map((s) => s.runningMean), flat(SOURCE.mean)]);
+    plots.variance.show([xs, seen.map((s) => s.batchVar), seen.map((s) => s.runningVar), flat(SOURCE.variance)]);
+    plots.gap.show([xs, seen.map((s) => s.gap)]);
+    const last = steps[steps.length - 1];
+    byId('running-count').textContent = String(steps.length);
+    fillTable(byId('running-numbers'), [
+      ['mean', number(last.runningMean), number(last.batchMean), String(SOURCE.mean)],
+      ['variance', number(last.runningVar), number(last.batchVar), String(SOURCE.variance)],
+      ['gap, training to inference', number(last.gap), '', ''],
+    ]);
+  }
+  function note() {
+    const m = momentum.value;
+    byId('running-note').textContent =
+      `With momentum ${number(m, 2)} the running statistics average over about ${number(1 / (1 - m), 1)} batches of ${2 ** size.value}.`;
+    showCode(`import { batchNormalization } from 'batchnorm';
+
+let runningMean = null; // they start at mean 0 and variance 1
+let runningVar = null;
+for (const X of batches) { // each { data, shape: [${2 ** size.value}, 1, 1, 1] }
+  let output;
+  [output, runningMean, runningVar] =
+    batchNormalization(X, null, null, runningMean, runningVar, ${m}); // the weight of the old value
+}
+// later, in inference
+const [inferred] =
+  batchNormalization(X, null, null, runningMean, runningVar, ${m}, 1e-5, false);`);
+  }
+
+  const go = byId('running-go');
+  go.addEventListener('click', () => {
+    const running = timer === 0;
+    go.textContent = running ? 'Pause' : 'Start';
+    go.setAttribute('aria-pressed', String(running));
+    clearInterval(timer);
+    timer = running
+      ? window.setInterval(() => {
+          step();
+          show();
+        }, 50)
+      : 0;
+  });
+  byId('running-step').addEventListener('click', () => {
+    step();
+    show();
+  });
+  byId('running-reset').addEventListener('click', reset);
+  note();
+  reset();
+}

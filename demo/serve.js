@@ -1,0 +1,38 @@
+/* npm start: serves the demo on this machine, and says where. Any web server can: the demo is static files, at /demo/ beside
+ * the repository's other folders. This one has a finer clock, and other libraries to race where bench/peers is installed. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { serve } from '../tools/serve.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const installed = existsSync(new URL('../bench/peers/node_modules/onnxruntime-web', import.meta.url));
+
+/** Bundles the other libraries for the race, if they are there. @returns {Promise<string>} where they are, as the page names it */
+async function bundlePeers() {
+  if (!installed) return '';
+  try {
+    const { bundle } = await import('../bench/peers/bundle.js');
+    await bundle('web.js', `${root}bench/peers/bundle`);
+    return '../bench/peers/bundle/web.js';
+  } catch (error) {
+    console.error(`The race is without other libraries: ${error.message.split('\n')[0]}`);
+    return '';
+  }
+}
+
+const peers = await bundlePeers();
+const rewrite = (path, text) =>
+  path === '/demo/index.html' && peers ? text.replace('<link rel="icon"', `<meta name="peers" content="${peers}">\n$&`) : text;
+const options = { isolated: true, rewrite };
+const wanted = Number(process.env.PORT ?? 8080);
+const { url } = await serve(root, { ...options, port: wanted }).catch((error) => {
+  if (error.code !== 'EADDRINUSE' || process.env.PORT !== undefined) throw error;
+  return serve(root, options);
+});
+console.log(`batchnorm's demo: ${url}/demo/`);
+console.log(
+  peers
+    ? 'onnxruntime-web and TensorFlow.js can be raced.'
+    : 'To race onnxruntime-web and TensorFlow.js there too: npm install && npm install --prefix bench/peers',
+);
+console.log('Ctrl + C ends it.');
