@@ -3,10 +3,18 @@ import uPlot from './vendor/uPlot.js';
 
 const all = new Set();
 
-export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const colours = new Map();
+/** A colour of the theme: kept, since to ask for it takes longer than to draw with it. */
+export function colour(name) {
+  if (!colours.has(name)) colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  return colours.get(name);
+}
 
 /** Draws all plots anew, after a change of theme. */
-export const redrawPlots = () => all.forEach((plot) => void plot.redraw(false));
+export function redrawPlots() {
+  colours.clear();
+  for (const plot of all) plot.redraw(false);
+}
 
 const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
 /** A power of ten as 10⁻³. */

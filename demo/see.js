@@ -222,7 +222,7 @@ export function startSee() {
       ? `Feature maps of one picture: each tile is one of ${count} channels, the outlined one is in the histogram and the table. Grey is 0.`
       : 'Above each picture as it is, below as the network sees it: −2 is black, 2 is white.';
     byId('see-time').textContent =
-      `${X.data.length.toLocaleString('en')} values of shape [${X.shape.join(', ')}], normalized in ${took.toFixed(2)} ms.`;
+      `${X.data.length.toLocaleString('en')} values of shape [${X.shape.join(', ')}], normalized in ${took > 0 ? `${took.toFixed(2)} ms` : 'less time than this browser’s clock tells'}.`;
     showCode(codeOf({ training, which, count, shape: X.shape }));
   }
 

@@ -142,7 +142,9 @@ for (const engine of named.length > 0 ? named : engines)
   test(engine, async (t) => {
     const browser = await launch(engine);
     t.after(() => browser.close());
-    const page = visitor(await browser.open(`${server.url}/demo/`));
+    // A browser just started draws its first page late: the second one is timed.
+    await visitor(await browser.open(`${server.url}/demo/`)).until(() => window.firstView > 0);
+    const page = visitor(await browser.open(`${server.url}/demo/`, { height: 1800 }));
     const pictures = builtInPictures();
     const batch = tensorOf(pictures);
     const moments = momentsOf(batch);
@@ -253,6 +255,20 @@ for (const engine of named.length > 0 ? named : engines)
       await page.click('#see-built-in');
       await page.until(() => document.querySelectorAll('.picture').length === 8);
     });
+
+    if (engine !== 'webkit')
+      await t.test('See it: the camera, a pretended one', async () => {
+        await page.click('#see-camera');
+        await page.until(
+          () => document.querySelectorAll('.picture').length === 8 && /now/.test(document.querySelector('.picture').textContent),
+        );
+        const means = (await page.cells('#see-numbers')).map(([mean]) => Number(mean));
+        assert.ok(Math.max(...means) > 0.1, `not black: ${means}`);
+        await page.click('#see-camera');
+        assert.equal(await page.text('#see-camera'), 'Use the camera');
+        await page.click('#see-built-in');
+        await page.until(() => /sunset/.test(document.querySelector('.picture').textContent));
+      });
 
     await t.test('Running statistics', async () => {
       const next = seededNormal(1, 3, 2);
@@ -444,13 +460,17 @@ for (const engine of named.length > 0 ? named : engines)
 
     await t.test('nothing went wrong, and nothing was asked for in vain', async () => {
       assert.deepEqual(await page.evaluate(() => window.problems), []);
-      assert.deepEqual(server.missing, []);
+      // Some browsers ask for this by themselves.
+      assert.deepEqual(
+        server.missing.filter((path) => path !== '/favicon.ico'),
+        [],
+      );
     });
     await page.close();
 
     await t.test('on a phone’s width nothing scrolls sideways', async () => {
       // In a frame, since not every browser's window can be as narrow.
-      const phone = visitor(await browser.open(`${server.url}/tests/browsers/phone.html`));
+      const phone = visitor(await browser.open(`${server.url}/tests/browsers/phone.html`, { height: 1800 }));
       const inside = (run, ...args) =>
         phone.evaluate(
           (source, given) => {
@@ -461,8 +481,9 @@ for (const engine of named.length > 0 ? named : engines)
           args,
         );
       await phone.until(() => document.querySelector('iframe').contentWindow.firstView > 0);
-      const width = () => inside(() => [innerWidth, document.documentElement.scrollWidth]);
-      assert.deepEqual(await width(), [360, 360]);
+      const beyond = () => inside(() => document.documentElement.scrollWidth - innerWidth);
+      assert.equal(await inside(() => innerWidth), 360);
+      assert.ok((await beyond()) <= 0);
       await inside(() => {
         for (const details of document.querySelectorAll('details')) details.open = true;
         document.querySelector('input[name="see-channels"][value="64"]').click();
@@ -474,7 +495,7 @@ for (const engine of named.length > 0 ? named : engines)
         const { document: inner } = document.querySelector('iframe').contentWindow;
         return inner.querySelector('#see-time').textContent.includes('64, 48') && !inner.querySelector('#race-table').hidden;
       });
-      assert.deepEqual(await width(), [360, 360]);
+      assert.ok((await beyond()) <= 0);
       await inside(() => {
         for (const details of document.querySelectorAll('details')) details.open = false;
         document.querySelector('input[name="see-channels"][value="3"]').click();

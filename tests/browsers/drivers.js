@@ -49,11 +49,14 @@ const READ = 'globalThis.report ? JSON.stringify(globalThis.report) : null';
 
 async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) {
   const flags =
-    '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
+    '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync ' +
+    '--use-fake-device-for-media-stream --use-fake-ui-for-media-stream';
   const browser = await puppeteer.launch({
     browser: engine === 'firefox' ? 'firefox' : 'chrome',
     executablePath,
     headless: true,
+    // A camera that is none, and is not asked for.
+    extraPrefsFirefox: { 'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true },
     args: engine === 'firefox' ? [] : flags.split(' ').concat(withoutSimd ? ['--js-flags=--no-enable-ssse3'] : []),
   });
   return {
@@ -106,7 +109,7 @@ const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 
 async function launchWebKit(binary, { withoutSimd = false }) {
   // Xvfb looks for a free display itself, and says which when it is ready.
-  const screen = spawn('Xvfb', ['-displayfd', '1', '-screen', '0', '1280x900x24'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const screen = spawn('Xvfb', ['-displayfd', '1', '-screen', '0', '1280x1900x24'], { stdio: ['ignore', 'pipe', 'ignore'] });
   const [display] = await once(screen.stdout, 'data');
   const env = { ...process.env, DISPLAY: `:${String(display).trim()}`, LC_ALL: 'en_US.UTF-8' };
   if (withoutSimd) env.JSC_useWasmSIMD = '0';
@@ -116,7 +119,7 @@ async function launchWebKit(binary, { withoutSimd = false }) {
   const ask = async (method, path, body) => {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, body: body && JSON.stringify(body) });
     const { value } = await response.json();
-    if (!response.ok) throw new Error(`WebKitWebDriver: ${value.message}`);
+    if (!response.ok) throw new Error(`WebKitWebDriver: ${value.error} ${value.message}`);
     return value;
   };
   try {
@@ -136,6 +139,13 @@ async function launchWebKit(binary, { withoutSimd = false }) {
     const session = `/session/${sessionId}`;
     const find = async (selector) =>
       (await ask('POST', `${session}/element`, { using: 'css selector', value: selector }))[ELEMENT];
+    // At once, as the driver does not wait for a smooth scroll's end.
+    const bring = (selector, then = '') =>
+      ask('POST', `${session}/execute/sync`, {
+        script: `const element = document.querySelector(arguments[0]);
+          element.scrollIntoView({ behavior: 'instant', block: 'center' }); ${then}`,
+        args: [selector],
+      });
     return {
       name: `WebKitGTK ${capabilities.browserVersion}`,
       async visit(url, seconds = 120) {
@@ -154,22 +164,22 @@ async function launchWebKit(binary, { withoutSimd = false }) {
             if (error) throw new Error(error);
             return value ?? undefined;
           },
-          click: async (selector) => ask('POST', `${session}/element/${await find(selector)}/click`, {}),
+          async click(selector) {
+            await bring(selector);
+            await ask('POST', `${session}/element/${await find(selector)}/click`, {});
+          },
           async press(selector, key) {
             const keys = [
               { type: 'keyDown', value: KEYS[key] },
               { type: 'keyUp', value: KEYS[key] },
             ];
-            if (selector)
-              await ask('POST', `${session}/execute/sync`, {
-                script: `document.querySelector(${JSON.stringify(selector)}).focus()`,
-                args: [],
-              });
+            if (selector) await bring(selector, 'element.focus()');
             await ask('POST', `${session}/actions`, { actions: [{ type: 'key', id: 'keyboard', actions: keys }] });
           },
           upload: async (selector, ...files) =>
             ask('POST', `${session}/element/${await find(selector)}/value`, { text: files.join('\n') }),
           async screenshot(selector, path) {
+            await bring(selector);
             const png = await ask('GET', `${session}/element/${await find(selector)}/screenshot`);
             await writeFile(path, Buffer.from(png, 'base64'));
           },
