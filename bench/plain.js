@@ -1,7 +1,7 @@
 /* Batch normalization in plain JavaScript, twice: tuned as far as it goes, and as one would first write it. Both sum in
  * double and round once. Tuned does without what makes the package's own twin of its kernel, js/plain.js, exact far from zero. */
 
-import { squares, sum } from '../js/plain.js';
+import { columnSums, squares, sum } from '../js/plain.js';
 
 /** @import { runPlain } from '../js/plain.js' */
 
@@ -19,7 +19,7 @@ function normalize(x, out, begin, end, mean, scale, shift) {
 
 /** @type {typeof runPlain} */
 export function tuned(job, out, newMean, newVar) {
-  if (job.spatial < 4 && job.channels > 8) tunedColumns(job, out, newMean, newVar);
+  if (job.spatial < 4 && job.channels * job.spatial > 8) tunedColumns(job, out, newMean, newVar);
   else tunedSlabs(job, out, newMean, newVar);
 }
 
@@ -50,7 +50,7 @@ function tunedSlabs(
   }
 }
 
-/** Row by row, a sum for each column: for slabs too short for a loop of their own. @type {typeof runPlain} */
+/** Four rows at a time, all channels in turn: for slabs too short for a loop of their own. @type {typeof runPlain} */
 function tunedColumns(
   { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
   out,
@@ -58,48 +58,36 @@ function tunedColumns(
   newVar,
 ) {
   const row = channels * spatial;
-  const end = batch * row;
   const count = batch * spatial;
-  const means = new Float64Array(row);
-  const scales = new Float64Array(row);
-  const shifts = new Float64Array(row);
+  let means = new Float64Array(channels);
+  const scales = new Float64Array(channels);
+  const shifts = new Float64Array(channels);
+  let squared = null;
   if (newMean !== null) {
-    for (let at = 0; at < end; at += row) for (let j = 0; j < row; j++) means[j] += x[at + j];
-    spread(means, channels, spatial, (total) => total / count);
-    for (let at = 0; at < end; at += row)
-      for (let j = 0; j < row; j++) {
-        const d = x[at + j] - means[j];
-        scales[j] += d * d;
-      }
-    spread(scales, channels, spatial, (total) => total / count);
+    means = columnSums(x, spatial, means, false).map((total) => total / count);
+    squared = columnSums(x, spatial, means, true);
   }
-  for (let c = 0, j = 0; c < channels; c++) {
-    let mean = runningMean === null ? 0 : runningMean[c];
-    let variance = runningVar === null ? 1 : runningVar[c];
-    if (newMean !== null) {
-      newMean[c] = momentum * mean + (1 - momentum) * means[j];
-      newVar[c] = momentum * variance + (1 - momentum) * scales[j];
-      mean = means[j];
-      variance = scales[j];
-    }
-    const scale = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance + epsilon);
-    const shift = beta === null ? 0 : beta[c];
-    for (const next = j + spatial; j < next; j++) {
-      means[j] = mean;
-      scales[j] = scale;
-      shifts[j] = shift;
-    }
-  }
-  for (let at = 0; at < end; at += row)
-    for (let j = 0; j < row; j++) out[at + j] = (x[at + j] - means[j]) * scales[j] + shifts[j];
-}
-
-/** Gives each column what its channel's sum makes. @param {Float64Array} columns @param {number} channels @param {number} spatial @param {(total: number) => number} make */
-function spread(columns, channels, spatial, make) {
   for (let c = 0; c < channels; c++) {
-    let total = 0;
-    for (let i = 0; i < spatial; i++) total += columns[c * spatial + i];
-    columns.fill(make(total), c * spatial, (c + 1) * spatial);
+    const mean = runningMean === null ? 0 : runningMean[c];
+    let variance = runningVar === null ? 1 : runningVar[c];
+    if (squared !== null) {
+      const batchVariance = squared[c] / count;
+      newMean[c] = momentum * mean + (1 - momentum) * means[c];
+      newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
+      variance = batchVariance;
+    } else means[c] = mean;
+    scales[c] = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance + epsilon);
+    shifts[c] = beta === null ? 0 : beta[c];
+  }
+  for (let at = 0; at < x.length; at += 4 * row) {
+    const end = Math.min(x.length, at + 4 * row);
+    for (let c = 0, j = at; c < channels; c++)
+      for (const next = j + spatial; j < next; j++) {
+        const mean = means[c];
+        const scale = scales[c];
+        const shift = shifts[c];
+        for (let i = j; i < end; i += row) out[i] = (x[i] - mean) * scale + shift;
+      }
   }
 }
 

@@ -6,7 +6,7 @@ import { runPlain } from './plain.js';
 import { planTiles } from './tiles.js';
 
 /** Up to this many values, the way into WebAssembly and back costs more than it saves. */
-const TINY = 64;
+const TINY = 128;
 
 /**
  * Values with their shape, row by row: X[b, c, h, w] is data[((b · C + c) · H + h) · W + w].
@@ -74,7 +74,7 @@ const TINY = 64;
  * The definition is that of a NumPy reference evaluated in float64. The output is normally within 3 units in the last
  * place of float32 (of the largest of output, beta, and output less beta), however far the mean is from zero;
  * docs/numerics.md has the bounds. NaN and infinity go where NumPy sends them and stay in their channel. No argument is
- * changed, unless as `out`. Synchronous; the first call on more than 64 values compiles the kernel, which takes a
+ * changed, unless as `out`. Synchronous; the first call on more than 128 values compiles the kernel, which takes a
  * millisecond or two. Where WebAssembly SIMD is refused, plain JavaScript computes, normally closer: see backend.
  *
  * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
@@ -142,7 +142,7 @@ export function initialize(module) {
  * What computes: the WebAssembly kernel, or plain JavaScript where WebAssembly or its SIMD is refused: by a
  * Content-Security-Policy whose script-src lacks 'wasm-unsafe-eval', by a runtime that takes only modules compiled
  * beforehand (see initialize), or by an engine older than Node 16.4, Chrome 91, Firefox 89 and Safari 16.4. Compiles the
- * kernel if nothing has. (Up to 64 values, plain JavaScript always computes: it is faster there.)
+ * kernel if nothing has. (Up to 128 values, plain JavaScript always computes: it is faster there.)
  *
  * @returns {'wasm-simd' | 'js'}
  *

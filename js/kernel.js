@@ -17,7 +17,6 @@ import { binary } from './kernel-binary.js';
  * @property {(...range: number[]) => void} bn_mean
  * @property {(...range: number[]) => number} bn_fold_batch
  * @property {(...range: number[]) => void} bn_fold_running
- * @property {(...block: number[]) => void} bn_train
  */
 
 /** The fields of the kernel's bn_channel, in doubles. */
@@ -92,7 +91,7 @@ export function load() {
 function checkModule(module) {
   let own = false;
   try {
-    own = WebAssembly.Module.exports(module).some(({ name }) => name === 'bn_train');
+    own = WebAssembly.Module.exports(module).some(({ name }) => name === 'bn_normalize');
   } catch {
     // no module at all
   }
@@ -141,8 +140,7 @@ export function run(job, plan, out, newMean, newVar) {
   for (let first = 0; first < job.channels; first += plan.channels) {
     const range = Math.min(plan.channels, job.channels - first);
     writeParameters(job, plan, first, range);
-    if (plan.resident) runResident(job, plan, out, first, range);
-    else runStreamed(job, plan, out, first, range);
+    runRange(job, plan, out, first, range);
     if (newMean !== null && newVar !== null) updateRunning(job, plan, newMean, newVar, first, range);
   }
 }
@@ -177,29 +175,16 @@ function updateRunning({ runningMean, runningVar, momentum }, plan, newMean, new
  */
 const tileStride = (row, used) => used + ((row - used) % 16);
 
-/** @param {Job} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range */
-function runResident({ x, batch, channels, spatial, epsilon, training }, plan, out, first, range) {
-  const { partial, channel, fold } = plan;
-  const columns = Number(plan.columns);
-  const row = channels * spatial;
-  const start = first * spatial;
-  const stride = tileStride(row, range * spatial);
-  const tile = plan.tile + 4 * (start % 16);
-  copyRows(f32, tile / 4, stride, x, start, row, batch, range * spatial);
-  if (training) wasm.bn_train(tile, batch, stride, range, spatial, columns, epsilon, partial, channel, fold);
-  else {
-    wasm.bn_fold_running(epsilon, range, spatial, columns, channel, fold);
-    wasm.bn_normalize(tile, batch, stride, range, spatial, columns, channel, fold);
-  }
-  copyRows(out, start, row, f32, tile / 4, stride, batch, range * spatial);
-}
-
-/** The steps of bn_train, each over all blocks. @param {Job} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range */
-function runStreamed({ x, batch, channels, spatial, epsilon, training }, plan, out, first, range) {
+/**
+ * Each step over all blocks of a range: statistics, fold, normalize. A resident range, one block, stays in the tile.
+ * @param {Job} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range
+ */
+function runRange({ x, batch, channels, spatial, epsilon, training }, plan, out, first, range) {
   const { partial, channel, fold } = plan;
   const columns = Number(plan.columns);
   const row = channels * spatial;
   const stride = tileStride(row, range * plan.positions);
+  let there = false;
 
   /** @param {(tile: number, rows: number, positions: number) => void} visit @param {boolean} [back] */
   const sweep = (visit, back = false) => {
@@ -209,11 +194,12 @@ function runStreamed({ x, batch, channels, spatial, epsilon, training }, plan, o
         const positions = Math.min(plan.positions, spatial - p);
         const start = b * row + first * spatial + p;
         const tile = plan.tile + 4 * (start % 16);
-        copyRows(f32, tile / 4, stride, x, start, row, rows, range * positions);
+        if (!there) copyRows(f32, tile / 4, stride, x, start, row, rows, range * positions);
         visit(tile, rows, positions);
         if (back) copyRows(out, start, row, f32, tile / 4, stride, rows, range * positions);
       }
     }
+    there = plan.resident;
   };
 
   if (training) {

@@ -72,6 +72,50 @@ function normalize(x, out, begin, row, spatial, center, rest, invStd, gamma, bet
   }
 }
 
+/** Rows that the loops below take at a time: down a few rows a column stays in the cache, and its numbers in registers. */
+const ROWS = 4;
+
+/**
+ * What sum and squares give, for all channels: where slabs are too short to be worth loops of their own.
+ * @param {Float32Array} x @param {number} spatial @param {Float64Array} centers @param {boolean} squared
+ */
+export function columnSums(x, spatial, centers, squared) {
+  const sums = new Float64Array(centers.length);
+  const row = sums.length * spatial;
+  for (let at = 0; at < x.length; at += ROWS * row)
+    for (let c = 0, j = at; c < sums.length; c++)
+      for (const next = j + spatial; j < next; j++) {
+        const end = Math.min(x.length, at + ROWS * row);
+        const center = centers[c];
+        let total = sums[c];
+        for (let i = j; i < end; i += row) {
+          const d = x[i] - center;
+          total += squared ? d * d : d;
+        }
+        sums[c] = total;
+      }
+  return sums;
+}
+
+/**
+ * The definition, likewise.
+ * @param {Float32Array} x @param {Float32Array} out @param {number} spatial @param {Float64Array} numbers five a channel, as of normalize
+ */
+function normalizeColumns(x, out, spatial, numbers) {
+  const row = (numbers.length / 5) * spatial;
+  for (let at = 0; at < x.length; at += ROWS * row)
+    for (let c = 0, j = at; c < numbers.length; c += 5)
+      for (const next = j + spatial; j < next; j++) {
+        const end = Math.min(x.length, at + ROWS * row);
+        const center = numbers[c];
+        const rest = numbers[c + 1];
+        const invStd = numbers[c + 2];
+        const gamma = numbers[c + 3];
+        const beta = numbers[c + 4];
+        for (let i = j; i < end; i += row) out[i] = (x[i] - center - rest) * invStd * gamma + beta;
+      }
+}
+
 /**
  * @param {Job} job
  * @param {Float32Array} out as long as job.x, of which it may be the very memory
@@ -82,6 +126,16 @@ export function runPlain(job, out, newMean, newVar) {
   const { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon } = job;
   const row = channels * spatial;
   const count = batch * spatial;
+  const numbers = spatial < 4 && row > 8 ? new Float64Array(5 * channels) : null;
+  const sums = numbers && newMean && columnSums(x, spatial, new Float64Array(channels), false);
+  const deviations =
+    sums &&
+    columnSums(
+      x,
+      spatial,
+      sums.map((total) => Math.fround(total / count)),
+      true,
+    );
   for (let c = 0; c < channels; c++) {
     const begin = c * spatial;
     // The mean is center + rest. As the center is a float32, x − center is exact wherever the rest matters.
@@ -89,16 +143,21 @@ export function runPlain(job, out, newMean, newVar) {
     let rest = 0;
     let variance = runningVar === null ? 1 : runningVar[c];
     if (newMean !== null && newVar !== null) {
-      const total = sum(x, begin, row, spatial);
+      const total = sums ? sums[c] : sum(x, begin, row, spatial);
       const mean = total / count;
       newMean[c] = momentum * center + (1 - momentum) * mean;
       center = Math.fround(mean);
       if (Number.isFinite(mean)) rest = (total - count * center) / count;
-      const batchVariance = Math.max(squares(x, begin, row, spatial, center) / count - rest * rest, 0);
+      const squared = deviations ? deviations[c] : squares(x, begin, row, spatial, center);
+      const batchVariance = Math.max(squared / count - rest * rest, 0);
       newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
       variance = batchVariance;
     }
     const invStd = 1 / Math.sqrt(variance + epsilon);
-    normalize(x, out, begin, row, spatial, center, rest, invStd, gamma === null ? 1 : gamma[c], beta === null ? 0 : beta[c]);
+    const scale = gamma === null ? 1 : gamma[c];
+    const shift = beta === null ? 0 : beta[c];
+    if (numbers) numbers.set([center, rest, invStd, scale, shift], 5 * c);
+    else normalize(x, out, begin, row, spatial, center, rest, invStd, scale, shift);
   }
+  if (numbers) normalizeColumns(x, out, spatial, numbers);
 }

@@ -341,19 +341,3 @@ void bn_normalize(float *x, size_t rows, size_t stride, size_t channels, size_t 
   else
     normalize_slabs(x, rows, stride, channels, spatial, channel, fold);
 }
-
-/* ---- all of it, for a batch that is in memory ------------------------------------------------------------------ */
-
-void bn_train(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
-              double *partial, bn_channel *channel, float *fold) {
-  const double count = (double)rows * (double)spatial;
-  clear(partial, channels * partials(spatial, columns));
-  bn_sum(x, rows, stride, channels, spatial, columns, partial);
-  bn_mean(partial, count, channels, spatial, columns, channel, fold);
-  bn_squares(x, rows, stride, channels, spatial, columns, fold, partial);
-  if (bn_fold_batch(partial, count, epsilon, false, channels, spatial, columns, channel, fold)) {
-    bn_squares_f64(x, rows, stride, channels, spatial, columns, channel, partial);
-    bn_fold_batch(partial, count, epsilon, true, channels, spatial, columns, channel, fold);
-  }
-  bn_normalize(x, rows, stride, channels, spatial, columns, channel, fold);
-}

@@ -5,9 +5,9 @@
  * range, `stride` values from the start of one row to the start of the next; its slabs may be pieces, all positions
  * from a multiple of 64 up to another one or to the slab's end. `count` is batch · spatial, the values of a channel.
  *
- * Use. For a range of channels whose whole batch is in memory: bn_train, or bn_fold_running and bn_normalize. For one
- * that is not, the steps of bn_train over its blocks, in the order of the batch, each step over all blocks before the
- * next (see the body of bn_train: it is the whole algorithm).
+ * Use. For a range of channels, each step over all its blocks in the order of the batch before the next; if its whole
+ * batch is in memory, that is one block. Training: bn_sum, bn_mean, bn_squares, bn_fold_batch (if that asks for it,
+ * bn_squares_f64 and bn_fold_batch once more), bn_normalize. Inference: bn_fold_running, bn_normalize.
  *
  * Memory. All sizes count elements. Nothing is allocated, nothing can fail, no state is kept: the caller lends
  *   partial   BN_LANES doubles a channel, or in columns spatial doubles a channel; zero before the first bn_sum
@@ -83,9 +83,5 @@ void bn_fold_running(double epsilon, size_t channels, size_t spatial, bool colum
  * bounds of docs/numerics.md allow; else, channel by channel, in double with one rounding. */
 void bn_normalize(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const bn_channel *channel,
                   const float *fold);
-
-/** All steps for a range of channels whose whole batch is one block. partial need not be zero before. */
-void bn_train(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
-              double *partial, bn_channel *channel, float *fold);
 
 #endif

@@ -57,7 +57,7 @@ const COUNT = `
   let compiled = 0;
   WebAssembly.Module = class extends WebAssembly.Module { constructor(bytes) { super(bytes); compiled++; } };
   const { batchNormalization, initialize } = await import('batchnorm');
-  const X = { data: Float32Array.from({ length: 80 }, (_, i) => i), shape: [2, 1, 1, 40] };`;
+  const X = { data: Float32Array.from({ length: 160 }, (_, i) => i), shape: [2, 1, 1, 80] };`;
 
 test('importing compiles nothing; the first call does, once', () => {
   const printed = inFreshNode(`${COUNT} const counts = [compiled];
@@ -77,7 +77,7 @@ const MODULE = `
   import { backend, batchNormalization, initialize } from 'batchnorm';
   import { fileURLToPath } from 'node:url';
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm'))));
-  const X = { data: Float32Array.from({ length: 80 }, (_, i) => (i % 2 ? 3 : 1)), shape: [2, 1, 1, 40] };`;
+  const X = { data: Float32Array.from({ length: 160 }, (_, i) => (i % 2 ? 3 : 1)), shape: [2, 1, 1, 80] };`;
 
 test('initialize takes a compiled module, once, before anything was compiled', () => {
   const printed = inFreshNode(`${MODULE} initialize(module); initialize();
@@ -181,7 +181,7 @@ test('a context in which V8 itself refuses to compile computes in plain JavaScri
     const index = link('./index.js');
     await index.link(link);
     await index.evaluate();
-    const X = vm.runInContext('({ data: new Float32Array(100).fill(1), shape: [2, 1, 1, 50] })', context);
+    const X = vm.runInContext('({ data: new Float32Array(200).fill(1), shape: [2, 1, 1, 100] })', context);
     const [output] = index.namespace.batchNormalization(X, null, [5]);
     console.log(index.namespace.backend(), output.data.every((y) => y === 5));`,
     '--experimental-vm-modules',
@@ -190,10 +190,10 @@ test('a context in which V8 itself refuses to compile computes in plain JavaScri
   assert.equal(printed, 'js true');
 });
 
-test('up to 64 values plain JavaScript computes, above the kernel', () => {
+test('up to 128 values plain JavaScript computes, above the kernel', () => {
   for (const [length, expected] of [
-    [64, plainBatchNormalization],
-    [65, callKernel],
+    [128, plainBatchNormalization],
+    [129, callKernel],
   ]) {
     const X = normalTensor([1, 1, 1, length], 5, 100);
     const other = expected === callKernel ? plainBatchNormalization : callKernel;

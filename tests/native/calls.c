@@ -3,7 +3,7 @@
  *
  * A call is 8 doubles: batch, channels, spatial, columns, training, epsilon, rows and positions of a block; then
  * gamma, beta, mean and variance (doubles, one a channel), then X (floats). The result is X normalized, then mean
- * (mean_hi + mean_lo) and variance. rows = batch and positions = spatial run bn_train, others its steps, block by block. */
+ * (mean_hi + mean_lo) and variance. All steps go block by block; rows = batch and positions = spatial make one block. */
 #include "batchnorm.h"
 
 #include <stdio.h>
@@ -82,23 +82,19 @@ int main(void) {
           .mean_hi = given[2 * d.channels + c],
           .variance = given[3 * d.channels + c],
       };
-    if (training && d.rows == d.batch && d.positions == d.spatial) {
-      bn_train(x, d.batch, d.channels * d.spatial, d.channels, d.spatial, d.columns, d.epsilon, partial, channel, fold);
-    } else {
-      if (training) {
-        memset(partial, 0, 8 * partials);
-        sweep(&d, SUM, x, partial, channel, fold);
-        bn_mean(partial, count, d.channels, d.spatial, d.columns, channel, fold);
-        sweep(&d, SQUARES, x, partial, channel, fold);
-        if (bn_fold_batch(partial, count, d.epsilon, false, d.channels, d.spatial, d.columns, channel, fold)) {
-          sweep(&d, SQUARES_F64, x, partial, channel, fold);
-          bn_fold_batch(partial, count, d.epsilon, true, d.channels, d.spatial, d.columns, channel, fold);
-        }
-      } else {
-        bn_fold_running(d.epsilon, d.channels, d.spatial, d.columns, channel, fold);
+    if (training) {
+      memset(partial, 0, 8 * partials);
+      sweep(&d, SUM, x, partial, channel, fold);
+      bn_mean(partial, count, d.channels, d.spatial, d.columns, channel, fold);
+      sweep(&d, SQUARES, x, partial, channel, fold);
+      if (bn_fold_batch(partial, count, d.epsilon, false, d.channels, d.spatial, d.columns, channel, fold)) {
+        sweep(&d, SQUARES_F64, x, partial, channel, fold);
+        bn_fold_batch(partial, count, d.epsilon, true, d.channels, d.spatial, d.columns, channel, fold);
       }
-      sweep(&d, NORMALIZE, x, partial, channel, fold);
+    } else {
+      bn_fold_running(d.epsilon, d.channels, d.spatial, d.columns, channel, fold);
     }
+    sweep(&d, NORMALIZE, x, partial, channel, fold);
     for (size_t c = 0; c < d.channels; c++) {
       given[c] = channel[c].mean_hi + channel[c].mean_lo;
       given[d.channels + c] = channel[c].variance;

@@ -18,6 +18,27 @@ static void *take(size_t size) {
   return memory;
 }
 
+/* All steps over blocks of `cut` rows. */
+static void train(float *x, size_t batch, size_t cut, size_t stride, size_t channels, size_t spatial, bool columns,
+                  double epsilon, double *partial, bn_channel *channel, float *fold) {
+#define EACH_BLOCK(call)                                   \
+  for (size_t b = 0; b < batch; b += cut) {                \
+    float *block = x + b * stride;                         \
+    const size_t rows = batch - b < cut ? batch - b : cut; \
+    call;                                                  \
+  }
+  const double count = (double)(batch * spatial);
+  memset(partial, 0, 8 * channels * (columns ? spatial : BN_LANES));
+  EACH_BLOCK(bn_sum(block, rows, stride, channels, spatial, columns, partial))
+  bn_mean(partial, count, channels, spatial, columns, channel, fold);
+  EACH_BLOCK(bn_squares(block, rows, stride, channels, spatial, columns, fold, partial))
+  if (bn_fold_batch(partial, count, epsilon, false, channels, spatial, columns, channel, fold)) {
+    EACH_BLOCK(bn_squares_f64(block, rows, stride, channels, spatial, columns, channel, partial))
+    require(bn_fold_batch(partial, count, epsilon, true, channels, spatial, columns, channel, fold) == 0);
+  }
+  EACH_BLOCK(bn_normalize(block, rows, stride, channels, spatial, columns, channel, fold))
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -40,25 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   memcpy(y, x, 4 * n);
   for (size_t c = 0; c < channels; c++) channel[c] = (bn_channel){.gamma = 1.5, .beta = c % 2 ? 0.1 : -2};
 
-  bn_train(y, batch, stride, channels, spatial, columns, epsilon, partial, channel, fold);
+  train(y, batch, batch, stride, channels, spatial, columns, epsilon, partial, channel, fold);
   for (size_t c = 0; c < channels; c++) require(!(channel[c].variance < 0));
-
-  memset(partial, 0, 8 * partials);
-#define EACH_BLOCK(call)                                   \
-  for (size_t b = 0; b < batch; b += cut) {                \
-    float *block = x + b * stride;                         \
-    const size_t rows = batch - b < cut ? batch - b : cut; \
-    call;                                                  \
-  }
-  const double count = (double)(batch * spatial);
-  EACH_BLOCK(bn_sum(block, rows, stride, channels, spatial, columns, partial))
-  bn_mean(partial, count, channels, spatial, columns, channel, fold);
-  EACH_BLOCK(bn_squares(block, rows, stride, channels, spatial, columns, fold, partial))
-  if (bn_fold_batch(partial, count, epsilon, false, channels, spatial, columns, channel, fold)) {
-    EACH_BLOCK(bn_squares_f64(block, rows, stride, channels, spatial, columns, channel, partial))
-    require(bn_fold_batch(partial, count, epsilon, true, channels, spatial, columns, channel, fold) == 0);
-  }
-  EACH_BLOCK(bn_normalize(block, rows, stride, channels, spatial, columns, channel, fold))
+  train(x, batch, cut, stride, channels, spatial, columns, epsilon, partial, channel, fold);
   for (size_t i = 0; i < n; i++) require(same(x[i], y[i]));
 
   double statistics[2];

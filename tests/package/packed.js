@@ -47,7 +47,7 @@ export const tarball = process.env.TARBALL ?? pack();
 /* conformance.js with what Node found, in one file: `run(library, plain)`. */
 const expected = {
   examples: JSON.parse(readFileSync(join(root, 'tests/vectors/worked-examples.json'), 'utf8')),
-  'wasm-simd': sweep((X, ...args) => (X.data.length > 64 ? callKernel : plain)(X, ...args)),
+  'wasm-simd': sweep((X, ...args) => (X.data.length > 128 ? callKernel : plain)(X, ...args)),
   js: sweep(plain),
 };
 for (const [format, extension] of [
