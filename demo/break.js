@@ -1,9 +1,9 @@
 /* "Break it": the error of four formulas as the data move away from zero. */
 import { seededNormal } from '../tests/data.js';
-import { errorsAt, METHODS } from './methods.js';
-import { byId, codeBlock, element, fillTable, perFrame, scientific, slider } from './page.js';
-import { colour, createPlot, power } from './plot.js';
-import { workShown } from './work.js';
+import { errorsAt } from './methods.js';
+import { byId, codeBlock, element, fillTable, perFrame, power, slider, twoDigits } from './page.js';
+import { colour, createPlot } from './plot.js';
+import { work } from './work.js';
 
 const COUNT = 4096;
 const SEED = 1;
@@ -15,20 +15,26 @@ const NAMES = {
   onePass: ['E[x²] − E[x]² in float32', 'red', [2, 3]],
   twoPass: ['two passes in float32', 'orange', [7, 4]],
   folded: ['folded to x·a + b in float32', 'violet', [10, 3, 2, 3]],
-  thisPackage: ['this package', 'teal', undefined],
+  thisPackage: ['this package', 'accent', undefined],
 };
 
 export function startBreak() {
   const normals = Float64Array.from({ length: COUNT }, seededNormal(SEED));
-  const text = (exponent) => {
-    const mean = meanOf(exponent);
-    return mean < 1000 ? mean.toPrecision(mean < 1 ? 1 : 2) : scientific(mean, power);
-  };
+  /** At each of the exponents, once computed. */
+  let errors = [];
+  const text = (exponent) => twoDigits(meanOf(exponent));
   const exponent = slider('break-mean', text, perFrame(show));
   const plot = createPlot(byId('break-plot'), {
     label: 'The largest error of each method by the mean of the data: the table below has the numbers at the slider’s mean',
     height: 320,
-    series: Object.values(NAMES).map(([label, hue, dash]) => ({ label, colour: hue, dash, width: dash ? 2 : 3 })),
+    // Beside what is no number a value may stand alone, without a line.
+    series: Object.values(NAMES).map(([label, hue, dash]) => ({
+      label,
+      colour: hue,
+      dash,
+      width: dash ? 2 : 3,
+      dots: hue === 'red',
+    })),
     scales: { x: { range: [-1, 7] }, y: { distr: 3, range: [1e-8, 1e4] } },
     axes: {
       x: {
@@ -54,42 +60,65 @@ export function startBreak() {
       u.ctx.moveTo(x, u.bbox.top);
       u.ctx.lineTo(x, u.bbox.top + u.bbox.height);
       u.ctx.stroke();
+      // What is no number, as crosses at the top.
+      const size = 3 * devicePixelRatio;
+      const y = u.bbox.top + 2 * size;
+      Object.entries(NAMES).forEach(([method, [, hue]]) => {
+        u.ctx.strokeStyle = colour(hue);
+        errors.forEach((at, k) => {
+          if (!Number.isNaN(at[method])) return;
+          const cross = u.valToPos(EXPONENTS[k], 'x', true);
+          u.ctx.beginPath();
+          for (const slope of [-1, 1]) {
+            u.ctx.moveTo(cross - size, y - slope * size);
+            u.ctx.lineTo(cross + size, y + slope * size);
+          }
+          u.ctx.stroke();
+        });
+      });
       u.ctx.restore();
     },
   });
 
   function show() {
-    const errors = errorsAt(normals, meanOf(exponent.value));
+    const here = errorsAt(normals, meanOf(exponent.value));
     byId('break-at').textContent = text(exponent.value);
     fillTable(
       byId('break-numbers'),
       Object.entries(NAMES).map(([method, [name, hue]]) => {
-        const error = errors[method];
+        const error = here[method];
         const digits = Number.isNaN(error) ? 'none' : error === 0 ? 'all' : String(Math.max(0, Math.floor(-Math.log10(error))));
-        return [element('span', { className: 'swatch', style: `--hue: var(--${hue})` }, name), scientific(error, power), digits];
+        return [element('span', { className: 'swatch', style: `--hue: var(--${hue})` }, name), twoDigits(error), digits];
       }),
     );
     plot.redraw();
   }
 
   async function sweep() {
-    const errors = await workShown(byId('break-work'), 'errors', { means: EXPONENTS.map(meanOf), count: COUNT, seed: SEED });
-    // What is no number has no place in the plot; 0 stands at its floor.
-    if (errors !== undefined)
-      plot.show([
-        EXPONENTS,
-        ...Object.keys(NAMES).map((method) =>
-          errors.map((at) => (Number.isNaN(at[method]) ? null : Math.min(1e4, Math.max(1e-8, at[method])))),
-        ),
-      ]);
+    byId('break-again').hidden = true;
+    byId('break-status').textContent = '';
+    try {
+      const input = { means: EXPONENTS.map(meanOf), count: COUNT, seed: SEED };
+      const result = await work(byId('break-work'), 'errors', input);
+      if (result !== undefined) {
+        errors = result;
+        // What is no number has no place on the axis; what is 0 stands at its floor.
+        const place = (error) => (Number.isNaN(error) ? null : Math.min(1e4, Math.max(1e-8, error)));
+        plot.show([EXPONENTS, ...Object.keys(NAMES).map((method) => errors.map((at) => place(at[method])))]);
+        return;
+      }
+      byId('break-status').textContent = 'Stopped.';
+    } catch (error) {
+      byId('break-status').textContent = `The errors could not be computed: ${error.message}`;
+    }
+    byId('break-again').hidden = false;
   }
+  byId('break-again').addEventListener('click', sweep);
 
   show();
-  codeBlock(
-    byId('break-code'),
-    `const f = Math.fround; // rounds to float32\n\n${Object.values(METHODS).map(String).join('\n\n')}`,
-  );
-  sweep().catch((error) => {
-    byId('break-plot').textContent = `The errors could not be computed: ${error.message}`;
-  });
+  sweep();
+  const showCode = codeBlock(byId('break-code'));
+  fetch(new URL('methods.js', import.meta.url))
+    .then((response) => response.text())
+    .then(showCode, (error) => showCode(`methods.js could not be loaded: ${error.message}`));
 }

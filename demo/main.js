@@ -18,6 +18,8 @@ const see = startSee();
 requestAnimationFrame(() =>
   setTimeout(() => {
     for (const start of [startRunning, startBreak, startRace, startUse]) start();
+    // What an address points to has moved down by now.
+    document.getElementById(location.hash.slice(1))?.scrollIntoView({ behavior: 'instant' });
   }),
 );
 

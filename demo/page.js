@@ -29,7 +29,7 @@ export function perFrame(draw) {
  */
 export function slider(id, text, changed) {
   const input = byId(id);
-  const reading = document.querySelector(`output[for="${id}"]`);
+  const reading = document.querySelector(`[data-of="${id}"]`);
   const show = () => {
     reading.textContent = text(Number(input.value));
     input.setAttribute('aria-valuetext', reading.textContent);
@@ -64,14 +64,19 @@ export const number = (value, digits = 3) =>
     .replace(/^-(?!0[.0]*$)/, '−')
     .replace(/^-/, '');
 
-/** A number in digits that it needs: 1.23e-7 as 1.2 · 10⁻⁷. */
-export function scientific(value, power) {
+const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
+/** A power of ten as 10⁻³. */
+export const power = (exponent) =>
+  `10${exponent < 0 ? '⁻' : ''}${[...String(Math.abs(exponent))].map((digit) => SUPERSCRIPTS[digit]).join('')}`;
+
+/** A number that is not negative, in two digits: 320, 0.18, 1.2 · 10⁻⁷. */
+export function twoDigits(value) {
   if (value === 0) return '0';
   if (Number.isNaN(value)) return 'no number (NaN)';
   if (!Number.isFinite(value)) return 'infinite';
-  if (value >= 0.01 && value < 1000) return value.toPrecision(2);
-  const exponent = Math.floor(Math.log10(value));
-  return `${(value / 10 ** exponent).toFixed(1)} · ${power(exponent)}`;
+  const [digits, exponent] = value.toExponential(1).split('e').map(Number);
+  if (exponent >= -2 && exponent < 3) return String(Number(value.toPrecision(2)));
+  return digits === 1 ? power(exponent) : `${digits.toFixed(1)} · ${power(exponent)}`;
 }
 
 /** Rows of a table's body: a name, then cells. @param {HTMLElement} body @param {(string | Node)[][]} rows */

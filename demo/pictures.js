@@ -130,6 +130,8 @@ export function pictureOf(image, width, height, name) {
   canvas.width = canvas.height = SIDE;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d', { willReadFrequently: true }));
   const side = Math.min(width, height);
+  context.fillStyle = 'white'; // below what is transparent
+  context.fillRect(0, 0, SIDE, SIDE);
   context.imageSmoothingQuality = 'high';
   context.drawImage(image, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE, SIDE);
   return { name, pixels: context.getImageData(0, 0, SIDE, SIDE).data };

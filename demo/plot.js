@@ -4,9 +4,14 @@ import uPlot from './vendor/uPlot.js';
 const all = new Set();
 
 const colours = new Map();
-/** A colour of the theme: kept, since to ask for it takes longer than to draw with it. */
+/** A colour of the theme, as rgb(…): kept, since to ask for it takes longer than to draw with it. */
 export function colour(name) {
-  if (!colours.has(name)) colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  if (!colours.has(name)) {
+    const probe = document.body.appendChild(document.createElement('span'));
+    probe.style.color = `var(--${name})`;
+    colours.set(name, getComputedStyle(probe).color);
+    probe.remove();
+  }
   return colours.get(name);
 }
 
@@ -16,17 +21,12 @@ export function redrawPlots() {
   for (const plot of all) plot.redraw(false);
 }
 
-const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
-/** A power of ten as 10⁻³. */
-export const power = (exponent) =>
-  `10${exponent < 0 ? '⁻' : ''}${[...String(Math.abs(exponent))].map((digit) => SUPERSCRIPTS[digit]).join('')}`;
-
 /**
  * @param {HTMLElement} container
  * @param {object} options
  * @param {string} options.label what the plot shows, for those who do not see it
  * @param {number} [options.height]
- * @param {{ label: string, colour: string, dash?: number[], width?: number, points?: boolean, stepped?: boolean, fill?: boolean }[]} options.series
+ * @param {{ label: string, colour: string, dash?: number[], width?: number, points?: boolean, dots?: boolean, stepped?: boolean, fill?: boolean }[]} options.series
  * @param {{ x?: object, y?: object }} [options.scales] uPlot's
  * @param {{ x?: object, y?: object }} [options.axes] uPlot's
  * @param {(u: object) => void} [options.over] draws on top
@@ -64,15 +64,17 @@ export function createPlot(container, { label, height = 200, series, scales = {}
       axes: [axis({ size: 34, ...axes.x }), axis({ size: 58, ...axes.y })],
       series: [
         {},
-        ...series.map(({ label: name, colour: hue, dash, width = 2, points = false, stepped = false, fill = false }) => ({
-          label: name,
-          stroke: () => colour(hue),
-          width: points ? 0 : width,
-          dash,
-          points: { show: points, size: 4, fill: () => colour(hue), width: 0 },
-          ...(fill && { fill: () => `${colour(hue)}40` }),
-          ...(stepped && { paths: uPlot.paths.stepped({ align: 1 }) }),
-        })),
+        ...series.map(
+          ({ label: name, colour: hue, dash, width = 2, points = false, dots = false, stepped = false, fill = false }) => ({
+            label: name,
+            stroke: () => colour(hue),
+            width: points ? 0 : width,
+            dash,
+            points: { show: points || dots, size: 4, fill: () => colour(hue), width: 0 },
+            ...(fill && { fill: () => colour(hue).replace('rgb(', 'rgba(').replace(')', ', 0.25)') }),
+            ...(stepped && { paths: uPlot.paths.stepped({ align: 1 }) }),
+          }),
+        ),
       ],
       hooks: { draw: [over] },
     },

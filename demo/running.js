@@ -9,9 +9,13 @@ const WINDOW = 200;
 const FIRST = 60;
 
 export function startRunning() {
-  const momentum = slider('running-momentum', (m) => `${number(m, 2)} of the old value (PyTorch’s m: ${number(1 - m, 2)})`, note);
-  const size = slider('running-size', (k) => String(2 ** k), note);
-  const axes = { y: { size: 44 } };
+  const momentum = slider(
+    'running-momentum',
+    (m) => `${number(m, 2)} of the old value (PyTorch’s m: ${number(1 - m, 2)})`,
+    changed,
+  );
+  const size = slider('running-size', (k) => String(2 ** k), changed);
+  const axes = { y: { size: 60 } };
   const lines = (own) => [
     { label: 'last batch', colour: 'muted', points: true },
     { label: 'running', colour: 'accent' },
@@ -34,7 +38,22 @@ export function startRunning() {
       label: 'The gap between a batch’s output in training and in inference',
       height: 190,
       series: [{ label: 'root mean square of the difference', colour: 'violet' }],
-      scales: { y: { range: (_, __, most) => [0, Math.max(0.05, most || 0)] } },
+      // The first batches meet a running mean of 0: what they stand out by would flatten the rest.
+      scales: {
+        y: {
+          range: () => [
+            0,
+            1.05 *
+              Math.max(
+                0.05,
+                ...steps
+                  .slice(3)
+                  .slice(-WINDOW)
+                  .map((step) => step.gap),
+              ),
+          ],
+        },
+      },
       axes,
     }),
   };
@@ -44,11 +63,17 @@ export function startRunning() {
   let steps;
   let timer = 0;
 
-  function reset() {
+  /** The same stream from its beginning. */
+  function begin(count) {
     next = createStream();
     steps = [];
-    for (let k = 0; k < FIRST; k++) step();
+    for (let k = 0; k < count; k++) step();
     show();
+  }
+  /** What has passed, passes again at once under other conditions; while batches stream by, these hold from now on. */
+  function changed() {
+    note();
+    if (timer === 0) begin(steps.length);
   }
   const step = () => steps.push(next(2 ** size.value, momentum.value));
   function show() {
@@ -69,8 +94,11 @@ export function startRunning() {
   }
   function note() {
     const m = momentum.value;
+    const batches = Number((1 / (1 - m)).toPrecision(2));
+    const variance = (SOURCE.variance * (2 ** size.value - 1)) / 2 ** size.value;
     byId('running-note').textContent =
-      `With momentum ${number(m, 2)} the running statistics average over about ${number(1 / (1 - m), 1)} batches of ${2 ** size.value}.`;
+      `With momentum ${number(m, 2)} the running statistics average over about ${batches} ${batches === 1 ? 'batch' : 'batches'}. ` +
+      `In batches of ${2 ** size.value} the variance is ${Number(variance.toPrecision(3))} on average.`;
     showCode(`import { batchNormalization } from 'batchnorm';
 
 let runningMean = null; // they start at mean 0 and variance 1
@@ -89,7 +117,6 @@ const [inferred] =
   go.addEventListener('click', () => {
     const running = timer === 0;
     go.textContent = running ? 'Pause' : 'Start';
-    go.setAttribute('aria-pressed', String(running));
     clearInterval(timer);
     timer = running
       ? window.setInterval(() => {
@@ -102,7 +129,7 @@ const [inferred] =
     step();
     show();
   });
-  byId('running-reset').addEventListener('click', reset);
+  byId('running-reset').addEventListener('click', () => begin(FIRST));
   note();
-  reset();
+  begin(FIRST);
 }

@@ -33,30 +33,54 @@ console.log(output.data); // as of 1, 2, 3, 4
 console.log(mean.data);`,
 };
 
-/* Runs in the worker: gives values as text, and the first error. */
+/* Runs in the worker: gives what is logged as text, some lines at a time and 500 at most, since code may log without end; and
+ * the first error. */
 const RUNNER = `
 const show = (value, depth = 0) => {
+  if (depth > 3) return '…';
   if (ArrayBuffer.isView(value) || Array.isArray(value)) {
-    const some = Array.from(value).slice(0, 24).map((item) => show(item, depth + 1));
+    const some = Array.from(value).slice(0, 24);
+    const text = some.map((item) => (value instanceof Float32Array ? String(Number(item.toPrecision(7))) : show(item, depth + 1)));
     const name = Array.isArray(value) ? '' : value.constructor.name + '(' + value.length + ') ';
-    return name + '[' + some.join(', ') + (value.length > 24 ? ', …' : '') + ']';
+    return name + '[' + text.join(', ') + (value.length > 24 ? ', …' : '') + ']';
   }
-  if (typeof value === 'number') return String(Math.abs(value) < 1e6 ? Number(value.toPrecision(7)) : value);
-  if (value instanceof Error) return String(value);
-  if (typeof value === 'object' && value !== null && depth < 3)
+  if (value?.constructor === Object)
     return '{ ' + Object.entries(value).map(([key, item]) => key + ': ' + show(item, depth + 1)).join(', ') + ' }';
   return String(value);
 };
-for (const method of ['log', 'info', 'warn', 'error'])
-  console[method] = (...values) => postMessage({ line: values.map((value) => show(value)).join(' ') });
-onmessage = async ({ data }) => {
+const MOST = 500;
+let lines = [];
+let count = 0;
+let sent = 0;
+const send = () => {
+  if (lines.length > 0) postMessage({ lines });
+  lines = [];
+  sent = performance.now();
+};
+for (const method of ['log', 'info', 'warn', 'error', 'debug'])
+  console[method] = (...values) => {
+    count++;
+    if (count > MOST) return;
+    lines.push(count < MOST ? values.map((value) => show(value)).join(' ') : '… and no more is shown');
+    if (count === MOST || performance.now() > sent + 50) send();
+  };
+const fail = (error) => {
+  send();
+  postMessage({ error: String(error) });
+};
+addEventListener('unhandledrejection', ({ reason }) => fail(reason));
+addEventListener('message', async ({ data }) => {
   try {
     await import(data);
-    postMessage({ done: true });
+    // A moment for what was set going.
+    setTimeout(() => {
+      send();
+      postMessage({ done: true });
+    }, 500);
   } catch (error) {
-    postMessage({ error: String(error) });
+    fail(error);
   }
-};`;
+});`;
 
 export function startUse() {
   const code = byId('use-code');
@@ -73,10 +97,12 @@ export function startUse() {
   function run() {
     stop();
     output.replaceChildren();
-    const library = new URL('../js/index.js', import.meta.url).href;
-    const urls = [RUNNER, code.value.replace(/(['"])batchnorm\1/g, `'${library}'`)].map((text) =>
-      URL.createObjectURL(new Blob([text], { type: 'text/javascript' })),
+    const library = { batchnorm: '../js/index.js', 'batchnorm/js': '../js/index-plain.js' };
+    const own = code.value.replace(
+      /(\bfrom\s*|\bimport\s*\(?\s*)(['"])(batchnorm(?:\/js)?)\2/g,
+      (_, before, quote, name) => before + quote + new URL(library[name], import.meta.url).href + quote,
     );
+    const urls = [RUNNER, own].map((text) => URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
     const worker = new Worker(urls[0], { type: 'module' });
     byId('use-stop').disabled = false;
     const end = (line, className = '') => {
@@ -87,10 +113,10 @@ export function startUse() {
       if (line) output.append(element('span', { className }, `${line}\n`));
     };
     stop = () => end('Stopped.');
-    worker.onmessage = ({ data: { line, error, done } }) => {
-      if (line !== undefined) output.append(`${line}\n`);
-      else if (error !== undefined) end(error, 'error');
-      else if (done) end(output.textContent === '' ? 'It ran; console.log shows values here.' : '');
+    worker.onmessage = ({ data }) => {
+      if (data?.lines) output.append(`${data.lines.join('\n')}\n`);
+      else if (data?.error) end(data.error, 'error');
+      else if (data?.done) end(output.textContent === '' ? 'It ran; console.log shows values here.' : '');
     };
     worker.onerror = ({ message }) => end(message || 'The code could not be loaded.', 'error');
     worker.postMessage(urls[1]);

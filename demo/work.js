@@ -1,46 +1,34 @@
 /* The page's side of worker.js: a job with its progress shown, that can be stopped. */
 
 /**
- * @param {string} job a function of worker.js @param {object} input
- * @param {(part: number) => void} [progress] is told how much is done, 0 to 1
- * @returns {{ result: Promise<any>, stop: () => void }} stopped, the result never comes: it is undefined
- */
-export function work(job, input, progress = () => {}) {
-  const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
-  let stop = () => {};
-  const result = new Promise((resolve, reject) => {
-    const end = (settle, value) => {
-      worker.terminate();
-      settle(value);
-    };
-    stop = () => end(resolve, undefined);
-    worker.onerror = (event) => end(reject, new Error(event.message || 'the worker could not be loaded'));
-    worker.onmessage = ({ data }) => {
-      if (data.progress !== undefined) progress(data.progress);
-      else if (data.error !== undefined) end(reject, new Error(data.error));
-      else end(resolve, data.result);
-    };
-    worker.postMessage({ job, input });
-  });
-  return { result, stop };
-}
-
-/**
- * Runs a job with a progress bar and a button to stop it, in an element that holds both and is hidden otherwise.
+ * Runs a job of worker.js, with a progress bar and a button to stop it in an element that holds both, hidden otherwise.
  * @param {HTMLElement} element @param {string} job @param {object} input
+ * @returns {Promise<any>} its result; undefined when it was stopped
  */
-export async function workShown(element, job, input) {
+export function work(element, job, input) {
   const bar = element.querySelector('progress');
   const button = element.querySelector('button');
-  const { result, stop } = work(job, input, (part) => {
-    bar.value = part;
-  });
+  const focused = document.activeElement;
+  const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
   bar.value = 0;
-  button.onclick = stop;
-  element.hidden = false;
-  try {
-    return await result;
-  } finally {
+  // What is over at once would only flicker.
+  const shown = setTimeout(() => {
+    element.hidden = false;
+  }, 150);
+  return new Promise((resolve, reject) => {
+    button.onclick = () => resolve(undefined);
+    worker.onerror = ({ message }) => reject(new Error(message || 'the worker could not be loaded'));
+    worker.onmessage = ({ data: { progress, error, result } }) => {
+      if (progress !== undefined) bar.value = progress;
+      else if (error !== undefined) reject(new Error(error));
+      else resolve(result);
+    };
+    worker.postMessage({ job, input });
+  }).finally(() => {
+    worker.terminate();
+    clearTimeout(shown);
+    // Who stopped it by keyboard goes on from where it was started.
+    if (element.contains(document.activeElement)) focused.focus();
     element.hidden = true;
-  }
+  });
 }

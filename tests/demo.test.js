@@ -51,7 +51,11 @@ test('npm start serves the demo, and says where', async (t) => {
   t.after(() => server.kill());
   let said = '';
   while (!said.includes('/demo/')) said += await once(server.stdout, 'data');
-  const response = await fetch(said.match(/http:\S+/)[0]);
+  const url = said.match(/http:\S+/)[0];
+  const response = await fetch(url);
   assert.equal(response.status, 200);
   assert.match(await response.text(), /<h1>Batch normalization/);
+  assert.equal((await fetch(url.slice(0, -1))).url, url, 'a folder is found without its slash');
+  for (const path of ['%', '../package.json/', '..%2f..%2f..%2fetc/passwd', 'nothing'])
+    assert.equal((await fetch(`${url}${path}`)).status, 404, path);
 });

@@ -38,9 +38,10 @@ export async function freePort() {
 export async function serve(folder, { isolated = false, under = '', port = 0, rewrite = (_, text) => text } = {}) {
   const missing = [];
   const server = createServer(async ({ url }, response) => {
-    const asked = normalize(decodeURIComponent(new URL(url, 'http://localhost').pathname));
-    const path = asked.endsWith('/') ? `${asked}index.html` : asked;
+    let path = url;
     try {
+      path = normalize(decodeURIComponent(new URL(url, 'http://localhost').pathname));
+      if (path.endsWith('/')) path += 'index.html';
       if (!path.startsWith(`${under}/`)) throw new Error('outside');
       const type = TYPES[extname(path) || '.html'] ?? 'application/octet-stream';
       const body = await readFile(join(folder, path.slice(under.length)));
@@ -51,7 +52,8 @@ export async function serve(folder, { isolated = false, under = '', port = 0, re
         response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
       }
       response.end(type === TYPES['.html'] ? rewrite(path, String(body)) : body);
-    } catch {
+    } catch (error) {
+      if (error.code === 'EISDIR') return void response.writeHead(301, { Location: `${path}/` }).end();
       missing.push(path);
       response.writeHead(404).end();
     }

@@ -48,6 +48,8 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
   }
   const inner = {};
   const last = {};
+  // Preparation is as long as it is; what follows is shown as a third and two thirds.
+  const warmed = () => Object.keys(inner).length / Object.keys(times).length / 3;
   for (const [name, time] of Object.entries(times)) {
     // Warm: 50 samples, or half a second, of as many calls as the clock can tell; then as many as fill a sample.
     const end = performance.now() + 500;
@@ -56,6 +58,7 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
       last[name] = await time(count);
       if (last[name] * count < 1e6) count *= 2;
     }
+    progress(warmed());
     inner[name] = Math.max(1, Math.ceil(sample / Math.max(last[name], 1)));
   }
   // What allocates takes turns among itself: its buffers are freed in the next one's time.
@@ -65,7 +68,7 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
   for (const group of [names.filter((name) => !allocates(name)), [COPY, ...names.filter(allocates)]]) {
     const end = performance.now() + (1000 * seconds * group.length) / (names.length + 1);
     for (let round = 0; round < 5 || (round < 61 && performance.now() < end); round++) {
-      progress(Math.min(1, (performance.now() - begun) / (1000 * seconds)));
+      progress(1 / 3 + (2 / 3) * Math.min(1, (performance.now() - begun) / (1000 * seconds)));
       for (let k = 0; k < group.length; k++) {
         const name = group[(k + round) % group.length];
         // What takes a second or more is timed once.

@@ -1,0 +1,106 @@
+/* Where the visitor's pictures come from: files chosen or dropped, and the camera. */
+import { byId, element } from './page.js';
+import { pictureOf } from './pictures.js';
+
+/** Pictures of a batch, at most. */
+const MOST = 16;
+/** Moments of the camera that are in the batch, and milliseconds between them. */
+const MOMENTS = 8;
+const INTERVAL = 250;
+
+/**
+ * @param {(pictures: import('./pictures.js').Picture[], moving: boolean) => void} show moving: of the camera, in the places of those before
+ * @param {(text: string) => void} say
+ * @returns {() => void} stops the camera
+ */
+export function startSources(show, say) {
+  const button = byId('see-camera');
+  /** Rises with each new source: what arrives for an old one is left. */
+  let ticket = 0;
+  let stopCamera = () => {};
+  const stop = () => {
+    ticket++;
+    stopCamera();
+    stopCamera = () => {};
+    button.textContent = 'Use the camera';
+  };
+
+  /** @param {File[]} files */
+  async function take(files) {
+    stop();
+    const mine = ticket;
+    const taken = [];
+    const refused = [];
+    for (const file of files.slice(0, MOST))
+      try {
+        const image = await createImageBitmap(file);
+        const name = [...file.name.replace(/\.\w+$/, '')].slice(0, 16).join('') || 'picture';
+        taken.push(pictureOf(image, image.width, image.height, name));
+        image.close();
+      } catch {
+        refused.push(file.name);
+      }
+    if (mine !== ticket) return;
+    if (taken.length > 0) show(taken, false);
+    say(
+      [
+        files.length === 0 ? 'No files came.' : '',
+        files.length > MOST ? `The first ${MOST} of ${files.length} files are shown.` : '',
+        refused.length > 0 ? `This browser reads no picture from ${refused.join(', ')}.` : '',
+      ].join(' '),
+    );
+  }
+  byId('see-files').addEventListener('change', ({ target }) => {
+    take([...target.files]);
+    target.value = '';
+  });
+  // All of the page takes drops, lest a picture that falls beside take its place.
+  const zone = byId('see-drop');
+  addEventListener('dragover', (event) => {
+    event.preventDefault();
+    zone.classList.add('over');
+  });
+  addEventListener('dragleave', () => zone.classList.remove('over'));
+  addEventListener('drop', (event) => {
+    event.preventDefault();
+    zone.classList.remove('over');
+    take([...event.dataTransfer.files]);
+  });
+
+  async function film() {
+    stop();
+    const mine = ticket;
+    if (!navigator.mediaDevices) return say('No camera: browsers give it to pages on https or localhost alone.');
+    button.textContent = 'Stop the camera';
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 320 } });
+    } catch (error) {
+      if (mine === ticket) {
+        stop();
+        say(`No camera: ${error.message}`);
+      }
+      return;
+    }
+    const end = () => stream.getTracks().forEach((track) => void track.stop());
+    if (mine !== ticket) return end();
+    const video = element('video', { srcObject: stream, muted: true, playsInline: true });
+    const moments = [];
+    const timer = setInterval(() => {
+      if (video.videoWidth === 0) return;
+      const now = performance.now();
+      moments.unshift({ taken: now, ...pictureOf(video, video.videoWidth, video.videoHeight, 'now') });
+      moments.length = Math.min(MOMENTS, moments.length);
+      for (const moment of moments.slice(1)) moment.name = `${((now - moment.taken) / 1000).toFixed(1)} s ago`;
+      show([...moments], true);
+    }, INTERVAL);
+    stopCamera = () => {
+      clearInterval(timer);
+      end();
+    };
+    stream.getVideoTracks()[0].onended = stop;
+    video.play().catch((error) => say(`No camera: ${error.message}`));
+  }
+  button.addEventListener('click', () => (button.textContent === 'Use the camera' ? film() : stop()));
+  return stop;
+}
