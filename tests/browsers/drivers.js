@@ -179,8 +179,9 @@ async function launchWebKit(binary, { withoutSimd = false }) {
           upload: async (selector, ...files) =>
             ask('POST', `${session}/element/${await find(selector)}/value`, { text: files.join('\n') }),
           async screenshot(selector, path) {
-            await bring(selector);
-            const png = await ask('GET', `${session}/element/${await find(selector)}/screenshot`);
+            // All of the window: an element's own picture is black beyond what was on the screen.
+            await bring(selector, 'element.scrollIntoView({ behavior: "instant", block: "start" })');
+            const png = await ask('GET', `${session}/screenshot`);
             await writeFile(path, Buffer.from(png, 'base64'));
           },
           close: () => ask('POST', `${session}/url`, { url: 'about:blank' }),
