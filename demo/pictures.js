@@ -148,16 +148,17 @@ export function tensorOf(pictures) {
 }
 
 /**
- * Image b of a tensor of three channels, as pixels: `low` is black, `high` white.
+ * Image b of a tensor of three channels, to be put on a canvas: `low` is black, `high` white.
  * @param {{ data: Float32Array, shape: number[] }} tensor @param {number} b @param {number} low @param {number} high
  */
 export function pixelsOf({ data, shape: [, , height, width] }, b, low, high) {
   const plane = height * width;
-  const pixels = new Uint8ClampedArray(4 * plane);
+  const image = new ImageData(width, height);
+  // One word a pixel, which is quicker than four bytes; alpha comes first in it, as all machines with browsers are little-endian.
+  const words = new Uint32Array(image.data.buffer);
   const scale = 255 / (high - low);
-  for (let i = 0; i < plane; i++) {
-    for (let c = 0; c < 3; c++) pixels[4 * i + c] = (data[(3 * b + c) * plane + i] - low) * scale;
-    pixels[4 * i + 3] = 255;
-  }
-  return pixels;
+  const byte = (value) => Math.max(0, Math.min(255, (value - low) * scale + 0.5)) | 0;
+  for (let i = 0, at = 3 * b * plane; i < plane; i++, at++)
+    words[i] = 0xff000000 | (byte(data[at + 2 * plane]) << 16) | (byte(data[at + plane]) << 8) | byte(data[at]);
+  return image;
 }

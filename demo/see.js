@@ -41,9 +41,11 @@ function channelOf({ data, shape: [batch, channels, height, width] }, c) {
 function summary(tensor, c) {
   const one = channelOf(tensor, c);
   const { mean, variance } = statistics(one);
+  const { data } = one;
   const bins = new Float64Array(BINS);
-  for (const value of one.data) bins[Math.max(0, Math.min(BINS - 1, Math.floor(((value - LOW) / (HIGH - LOW)) * BINS)))]++;
-  return { mean: mean[0], deviation: Math.sqrt(variance[0]), histogram: bins.map((count) => (100 * count) / one.data.length) };
+  const scale = BINS / (HIGH - LOW);
+  for (let i = 0; i < data.length; i++) bins[Math.max(0, Math.min(BINS - 1, Math.floor((data[i] - LOW) * scale)))]++;
+  return { mean: mean[0], deviation: Math.sqrt(variance[0]), histogram: bins.map((count) => (100 * count) / data.length) };
 }
 
 export function startSee() {
@@ -272,14 +274,18 @@ const [output] =
     cards.forEach(({ after }, k) => {
       const context = after.getContext('2d');
       if (left.has(k)) context.clearRect(0, 0, SIDE, SIDE);
-      else context.putImageData(new ImageData(pixelsOf(output, b++, -2, 2), SIDE, SIDE), 0, 0);
+      else context.putImageData(pixelsOf(output, b++, -2, 2), 0, 0);
     });
   }
 
+  let painted = [];
   function paintMaps() {
     if (latest === null || latest.count === 3) return;
     const b = Math.max(0, Number(byId('see-picture').value));
-    paintTiles(byId('see-before'), latest.X, b, BEFORE, map.value);
+    // Sliders leave what was before as it is.
+    const before = [latest.X, b, map.value];
+    if (before.some((part, k) => part !== painted[k])) paintTiles(byId('see-before'), latest.X, b, BEFORE, map.value);
+    painted = before;
     paintTiles(byId('see-after'), latest.output, b, AFTER, map.value);
   }
   for (const id of ['see-before', 'see-after'])
@@ -291,5 +297,10 @@ const [output] =
     });
 
   setPictures(builtIn);
-  return { repaint: paintMaps };
+  return {
+    repaint() {
+      painted = [];
+      paintMaps();
+    },
+  };
 }
