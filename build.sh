@@ -19,21 +19,22 @@ functions='bn_sum bn_mean bn_squares bn_squares_f64 bn_fold_batch bn_fold_runnin
 
 # The features are named, since compilers' defaults differ. The loops are vectorized and unrolled by hand; what the
 # compiler would add there, and calls to memset for a handful of values, make the binary larger and no faster.
-emcc src/batchnorm.c -o js/batchnorm.wasm -std=c11 -Wall -Wextra \
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+emcc src/batchnorm.c -o "$temporary/all.wasm" -std=c11 -Wall -Wextra \
   -O2 -fno-vectorize -fno-slp-vectorize -fno-unroll-loops -fno-builtin -finline-hint-functions \
   -ffp-contract=off -fno-math-errno \
   -msimd128 -mbulk-memory -mnontrapping-fptoint -msign-ext -mmutable-globals \
   --no-entry -sSTANDALONE_WASM=1 -sFILESYSTEM=0 -sTOTAL_STACK=16384 -sINITIAL_MEMORY=8388608 \
-  -sEXPORTED_FUNCTIONS="$(echo $functions | sed 's/[^ ]*/_&/g; s/ /,/g')" \
+  -sEXPORTED_FUNCTIONS="$(echo $functions | sed 's/bn_/_&/g; s/ /,/g')" \
   -Wl,--export=__heap_base
 
 # What emcc exports for JavaScript of its own has no use here.
-graph=$(mktemp)
-trap 'rm -f "$graph"' EXIT
 for name in memory __heap_base $functions; do
   echo "{ \"name\": \"$name\", \"export\": \"$name\", \"root\": true },"
-done | sed '1s/^/[/; $s/,$/]/' >"$graph"
-"$(em-config BINARYEN_ROOT)/bin/wasm-metadce" js/batchnorm.wasm -o js/batchnorm.wasm --all-features -f "$graph" >/dev/null
+done | sed '1s/^/[/; $s/,$/]/' >"$temporary/exports.json"
+binaryen=$(em-config BINARYEN_ROOT)
+"$binaryen/bin/wasm-metadce" "$temporary/all.wasm" -o js/batchnorm.wasm --all-features -f "$temporary/exports.json" >/dev/null
 
 COMPILER="$(emcc --version | head -n 1)" node --input-type=module - <<'GENERATE'
 import { createHash } from 'node:crypto';

@@ -4,7 +4,7 @@
  * call, in a cache or in memory. */
 import { readFileSync } from 'node:fs';
 import { batchNormalization } from '../js/index.js';
-import { load, workArea } from '../js/kernel.js';
+import { load, tileStride, workArea } from '../js/kernel.js';
 import { planTiles } from '../js/tiles.js';
 import { problem, quartiles } from './cases.js';
 
@@ -37,22 +37,29 @@ for (const shape of shapes.length > 0
     resident,
   } = planTiles({ batch, channels, spatial, training: true }, begin, end);
   if (!resident) throw new RangeError(`bench/parts.js times shapes whose channels fit; (${shape}) does not`);
+  const row = channels * spatial;
   const slab = range * spatial;
   const values = batch * slab;
-  const layout = [batch, slab, range, spatial, Number(columns)];
+  const stride = tileStride(row, slab);
+  const layout = [batch, stride, range, spatial, Number(columns)];
   new Float64Array(wasm.memory.buffer).fill(1, channel / 8, fold / 8);
-  let first = 0;
-  const rows = (visit) => {
-    for (let b = 0; b < batch; b++) visit(b, b * channels * spatial + first * spatial);
+  // Where a step begins: in X, and, lying in its cache lines alike, in the tile.
+  let start = 0;
+  const at = () => tile + 4 * (start % 16);
+  const copyIn = (n) => {
+    for (let b = 0; b < batch; b++) f32.set(X.data.subarray(start + b * row, start + b * row + n), at() / 4 + b * stride);
+  };
+  const copyOut = (n) => {
+    for (let b = 0; b < batch; b++) out.set(f32.subarray(at() / 4 + b * stride, at() / 4 + b * stride + n), start + b * row);
   };
   const steps = {
-    'copy in': () => rows((b, at) => f32.set(X.data.subarray(at, at + slab), tile / 4 + b * slab)),
-    sum: () => wasm.bn_sum(tile, ...layout, partial),
+    'copy in': () => copyIn(slab),
+    sum: () => wasm.bn_sum(at(), ...layout, partial),
     mean: () => wasm.bn_mean(partial, batch * spatial, range, spatial, Number(columns), channel, fold),
-    squares: () => wasm.bn_squares(tile, ...layout, fold, partial),
+    squares: () => wasm.bn_squares(at(), ...layout, fold, partial),
     fold: () => wasm.bn_fold_batch(partial, batch * spatial, 1e-5, 0, range, spatial, Number(columns), channel, fold),
-    normalize: () => wasm.bn_normalize(tile, ...layout, channel, fold),
-    'copy out': () => rows((b, at) => out.set(f32.subarray(tile / 4 + b * slab, tile / 4 + (b + 1) * slab), at)),
+    normalize: () => wasm.bn_normalize(at(), ...layout, channel, fold),
+    'copy out': () => copyOut(slab),
   };
   const samples = Object.fromEntries(
     [...Object.keys(steps), 'whole call, training', 'whole call, inference', 'all copies alone', 'copy X → out'].map((name) => [
@@ -67,17 +74,18 @@ for (const shape of shapes.length > 0
   };
   const options = { out };
   for (let round = 0; round < 60; round++) {
-    first = ((round * range) % (channels - range + 1)) | 0;
+    start = ((round * range) % (channels - range + 1)) * spatial;
     for (const [name, run] of Object.entries(steps)) time(name, values, run);
     if (round % 3 > 0) continue;
     for (const training of [true, false])
       time(`whole call, ${training ? 'training' : 'inference'}`, X.data.length, () =>
         batchNormalization(X, ...rest.slice(0, -1), training, options),
       );
-    time('all copies alone', slab * batch * Math.floor(channels / range), () => {
-      for (first = 0; first + range <= channels; first += range) {
-        steps['copy in']();
-        steps['copy out']();
+    time('all copies alone', X.data.length, () => {
+      for (start = 0; start < row; start += slab) {
+        const n = Math.min(slab, row - start);
+        copyIn(n);
+        copyOut(n);
       }
     });
     time('copy X → out', X.data.length, () => out.set(X.data));

@@ -19,7 +19,8 @@ function normalize(x, out, begin, end, mean, scale, shift) {
 
 /** @type {typeof runPlain} */
 export function tuned(job, out, newMean, newVar) {
-  if (job.spatial < 4 && job.channels * job.spatial > 8) tunedColumns(job, out, newMean, newVar);
+  // As in js/plain.js: it takes many short slabs to pay.
+  if (job.spatial < 4 && job.batch > 31) tunedColumns(job, out, newMean, newVar);
   else tunedSlabs(job, out, newMean, newVar);
 }
 

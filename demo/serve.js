@@ -1,11 +1,13 @@
 /* npm start: serves the demo on this machine, and says where. Any web server can: the demo is static files, at /demo/ beside
- * the repository's other folders. This one has a finer clock, and other libraries to race where bench/peers is installed. */
+ * the repository's other folders. This one has a finer clock, and other libraries to race where bench/peers is installed, unless
+ * called with --alone. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../tools/serve.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const installed = existsSync(new URL('../bench/peers/node_modules/onnxruntime-web', import.meta.url));
+const installed =
+  !process.argv.includes('--alone') && existsSync(new URL('../bench/peers/node_modules/onnxruntime-web', import.meta.url));
 
 /** Bundles the other libraries for the race, if they are there. @returns {Promise<string>} where they are, as the page names it */
 async function bundlePeers() {
@@ -26,7 +28,7 @@ const rewrite = (path, text) =>
 const options = { isolated: true, rewrite };
 const wanted = Number(process.env.PORT ?? 8080);
 const { url } = await serve(root, { ...options, port: wanted }).catch((error) => {
-  if (error.code !== 'EADDRINUSE' || process.env.PORT !== undefined) throw error;
+  if (!['EADDRINUSE', 'EACCES'].includes(error.code) || process.env.PORT !== undefined) throw error;
   return serve(root, options);
 });
 console.log(`batchnorm's demo: ${url}/demo/`);

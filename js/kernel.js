@@ -97,7 +97,7 @@ function checkModule(module) {
   }
   if (!own)
     throw new TypeError(
-      `initialize: module must be a WebAssembly.Module compiled from this package's own binary; got ${Object.prototype.toString.call(module)}`,
+      `initialize: module must be a WebAssembly.Module of batchnorm/batchnorm.wasm; got ${Object.prototype.toString.call(module)}`,
     );
 }
 
@@ -173,7 +173,7 @@ function updateRunning({ runningMean, runningVar, momentum }, plan, newMean, new
  * keep every row where it lies in its lines in X.
  * @param {number} row @param {number} used
  */
-const tileStride = (row, used) => used + ((row - used) % 16);
+export const tileStride = (row, used) => used + ((row - used) % 16);
 
 /**
  * Each step over all blocks of a range: statistics, fold, normalize. A resident range, one block, stays in the tile.

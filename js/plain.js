@@ -72,8 +72,7 @@ function normalize(x, out, begin, row, spatial, center, rest, invStd, gamma, bet
   }
 }
 
-/** Rows that the loops below take at a time: down a few rows a column stays in the cache, and its numbers in registers. */
-const ROWS = 4;
+/* The next two take four rows at a time: down so few a column stays in the cache, and its numbers in registers. */
 
 /**
  * What sum and squares give, for all channels: where slabs are too short to be worth loops of their own.
@@ -82,10 +81,10 @@ const ROWS = 4;
 export function columnSums(x, spatial, centers, squared) {
   const sums = new Float64Array(centers.length);
   const row = sums.length * spatial;
-  for (let at = 0; at < x.length; at += ROWS * row)
+  for (let at = 0; at < x.length; at += 4 * row) {
+    const end = Math.min(x.length, at + 4 * row);
     for (let c = 0, j = at; c < sums.length; c++)
       for (const next = j + spatial; j < next; j++) {
-        const end = Math.min(x.length, at + ROWS * row);
         const center = centers[c];
         let total = sums[c];
         for (let i = j; i < end; i += row) {
@@ -94,6 +93,7 @@ export function columnSums(x, spatial, centers, squared) {
         }
         sums[c] = total;
       }
+  }
   return sums;
 }
 
@@ -103,17 +103,18 @@ export function columnSums(x, spatial, centers, squared) {
  */
 function normalizeColumns(x, out, spatial, numbers) {
   const row = (numbers.length / 5) * spatial;
-  for (let at = 0; at < x.length; at += ROWS * row)
-    for (let c = 0, j = at; c < numbers.length; c += 5)
-      for (const next = j + spatial; j < next; j++) {
-        const end = Math.min(x.length, at + ROWS * row);
-        const center = numbers[c];
-        const rest = numbers[c + 1];
-        const invStd = numbers[c + 2];
-        const gamma = numbers[c + 3];
-        const beta = numbers[c + 4];
+  for (let at = 0; at < x.length; at += 4 * row) {
+    const end = Math.min(x.length, at + 4 * row);
+    for (let c = 0, j = at; c < numbers.length; ) {
+      const center = numbers[c++];
+      const rest = numbers[c++];
+      const invStd = numbers[c++];
+      const gamma = numbers[c++];
+      const beta = numbers[c++];
+      for (const next = j + spatial; j < next; j++)
         for (let i = j; i < end; i += row) out[i] = (x[i] - center - rest) * invStd * gamma + beta;
-      }
+    }
+  }
 }
 
 /**
@@ -126,7 +127,8 @@ export function runPlain(job, out, newMean, newVar) {
   const { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon } = job;
   const row = channels * spatial;
   const count = batch * spatial;
-  const numbers = spatial < 4 && row > 8 ? new Float64Array(5 * channels) : null;
+  // Many slabs of one to three values are taken column by column, all channels at a time.
+  const numbers = spatial < 4 && batch > 31 ? new Float64Array(5 * channels) : null;
   const sums = numbers && newMean && columnSums(x, spatial, new Float64Array(channels), false);
   const deviations =
     sums &&
@@ -136,7 +138,7 @@ export function runPlain(job, out, newMean, newVar) {
       sums.map((total) => Math.fround(total / count)),
       true,
     );
-  for (let c = 0; c < channels; c++) {
+  for (let c = 0, at = 0; c < channels; c++) {
     const begin = c * spatial;
     // The mean is center + rest. As the center is a float32, x − center is exact wherever the rest matters.
     let center = runningMean === null ? 0 : runningMean[c];
@@ -156,8 +158,13 @@ export function runPlain(job, out, newMean, newVar) {
     const invStd = 1 / Math.sqrt(variance + epsilon);
     const scale = gamma === null ? 1 : gamma[c];
     const shift = beta === null ? 0 : beta[c];
-    if (numbers) numbers.set([center, rest, invStd, scale, shift], 5 * c);
-    else normalize(x, out, begin, row, spatial, center, rest, invStd, scale, shift);
+    if (numbers) {
+      numbers[at++] = center;
+      numbers[at++] = rest;
+      numbers[at++] = invStd;
+      numbers[at++] = scale;
+      numbers[at++] = shift;
+    } else normalize(x, out, begin, row, spatial, center, rest, invStd, scale, shift);
   }
   if (numbers) normalizeColumns(x, out, spatial, numbers);
 }

@@ -5,10 +5,11 @@
 const TILE = 2 << 20;
 /** Bytes of per-channel state, at most: it is walked for every block. */
 const STATE = 1 << 20;
-/** Bytes to copy at a stretch, if the memory has room for that many channels: memory beyond the caches likes long ones. */
+/** Bytes to copy at a stretch, for which a tile may be twice as large: memory beyond the caches likes long ones. */
 const RUN = 1 << 17;
-/** Below this many, three passes of long copies cost less than one pass of short ones: each copy is a call of some 40 ns. */
-const SHORT_RUN = 1 << 14;
+/** Wanted at least, whatever the tile takes: each copy is a call of some 40 ns. With less than half, three passes of long copies
+ * cost less than one of short ones. */
+const SHORT_RUN = 1 << 15;
 /** Bytes of a cache line. A row of a tile lies in its lines as it does in X, for which it gets up to one of padding. */
 const LINE = 64;
 /** Where in a line the memory of large arrays begins in Node on Linux, where it is malloc's. Elsewhere it does no harm. */
@@ -57,10 +58,11 @@ export function planTiles({ batch, channels, spatial, training }, begin, end) {
   let positions = spatial;
   if (channels * (state + volume) > Math.min(TILE, memory)) {
     const most = Math.min(channels, Math.floor(STATE / state));
-    range = Math.min(most, Math.max(Math.floor(TILE / volume), Math.ceil(RUN / slab)));
-    range = Math.min(range, Math.floor((memory - batch * LINE) / (state + volume)));
+    const fits = TILE / volume;
+    const wanted = Math.max(1, fits, SHORT_RUN / slab, Math.min(RUN / slab, 2 * fits));
+    range = Math.floor(Math.min(most, wanted, (memory - batch * LINE) / (state + volume)));
     // In inference nothing is gained by residence: one pass over long stretches of X is all there is.
-    if (!training || range < 1 || (range < channels && range * slab < SHORT_RUN)) {
+    if (!training || range < 1 || (range < channels && range * slab < SHORT_RUN / 2)) {
       const least = columns ? 4 : 1;
       range = Math.min(most, Math.floor((TILE - LINE) / slab), Math.floor((memory - least * LINE) / (state + least * slab)));
       range = Math.max(1, range);

@@ -44,7 +44,7 @@ test('the page loads files of the repository alone, by relative paths, so that a
 });
 
 test('npm start serves the demo, and says where', async (t) => {
-  const server = spawn(process.execPath, [fileURLToPath(new URL('demo/serve.js', root))], {
+  const server = spawn(process.execPath, [fileURLToPath(new URL('demo/serve.js', root)), '--alone'], {
     env: { ...process.env, PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -26,7 +26,7 @@ try {
 }
 for (const script of ['lint', 'types', 'test', 'test:native']) run('npm', 'run', script);
 run('npm', 'pack');
-for (const script of ['test:package', 'test:browsers']) run('npm', 'run', script);
+for (const script of ['test:package', 'test:browsers', 'test:demo']) run('npm', 'run', script);
 try {
   run('git', 'diff', '--exit-code', '--', 'docs');
 } catch {

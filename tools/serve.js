@@ -2,7 +2,8 @@
  * under csp/ come with a policy that forbids WebAssembly; `isolated` makes all cross-origin isolated, for finer clocks. */
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { extname, join, normalize } from 'node:path';
+import { extname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const TYPES = {
   '.html': 'text/html; charset=utf-8',
@@ -36,15 +37,17 @@ export async function freePort() {
  * @param {(path: string, text: string) => string} [options.rewrite] changes an HTML file
  */
 export async function serve(folder, { isolated = false, under = '', port = 0, rewrite = (_, text) => text } = {}) {
+  const root = pathToFileURL(join(folder, '/'));
   const missing = [];
   const server = createServer(async ({ url }, response) => {
+    // A URL has no way above its root, and fileURLToPath takes no hidden separators.
     let path = url;
     try {
-      path = normalize(decodeURIComponent(new URL(url, 'http://localhost').pathname));
-      if (path.endsWith('/')) path += 'index.html';
+      path = new URL(url, 'http://localhost').pathname;
       if (!path.startsWith(`${under}/`)) throw new Error('outside');
+      if (path.endsWith('/')) path += 'index.html';
       const type = TYPES[extname(path) || '.html'] ?? 'application/octet-stream';
-      const body = await readFile(join(folder, path.slice(under.length)));
+      const body = await readFile(fileURLToPath(new URL(`.${path.slice(under.length)}`, root)));
       response.setHeader('Content-Type', type);
       if (path.includes('/csp/')) response.setHeader('Content-Security-Policy', "default-src 'self'");
       if (isolated) {
