@@ -44,7 +44,8 @@ function summary(tensor, c) {
   const { data } = one;
   const bins = new Float64Array(BINS);
   const scale = BINS / (HIGH - LOW);
-  for (let i = 0; i < data.length; i++) bins[Math.max(0, Math.min(BINS - 1, Math.floor((data[i] - LOW) * scale)))]++;
+  // As an integer, which indexes faster than a rounded double.
+  for (let i = 0; i < data.length; i++) bins[Math.max(0, Math.min(BINS - 1, ((data[i] - LOW) * scale) | 0))]++;
   return { mean: mean[0], deviation: Math.sqrt(variance[0]), histogram: bins.map((count) => (100 * count) / data.length) };
 }
 
