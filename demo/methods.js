@@ -64,10 +64,10 @@ export function exact(x, epsilon) {
   return Float64Array.from(x, (value) => (value - mean) / Math.sqrt(variance + epsilon));
 }
 
-export const METHODS = { onePass, twoPass, folded, thisPackage };
+const METHODS = { onePass, twoPass, folded, thisPackage };
 
 /** Float32 data of a mean and deviation 1: `normals` moved there, and rounded. */
-export const dataAround = (normals, mean) => Float32Array.from(normals, (value) => value + mean);
+const dataAround = (normals, mean) => Float32Array.from(normals, (value) => value + mean);
 
 /** The largest error of each method on data of this mean; NaN where a method gives no number. */
 export function errorsAt(normals, mean) {

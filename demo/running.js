@@ -70,10 +70,10 @@ export function startRunning() {
     for (let k = 0; k < count; k++) step();
     show();
   }
-  /** What has passed, passes again at once under other conditions; while batches stream by, these hold from now on. */
+  /** What is shown passes again at once under other conditions; while batches stream by, these hold from now on. */
   function changed() {
     note();
-    if (timer === 0) begin(steps.length);
+    if (timer === 0) begin(Math.min(steps.length, WINDOW));
   }
   const step = () => steps.push(next(2 ** size.value, momentum.value));
   function show() {
