@@ -107,7 +107,8 @@ function visitor(page) {
       if (await page.evaluate(condition, ...args)) return;
       await setTimeout(100);
     }
-    assert.fail(`never came true: ${condition} ${args}; ${await page.evaluate(() => window.problems.join('; '))}`);
+    const problems = await page.evaluate(() => (document.querySelector('iframe')?.contentWindow ?? window).problems?.join('; '));
+    assert.fail(`never came true: ${condition} ${args}; ${problems}`);
   };
   return {
     ...page,
@@ -156,6 +157,8 @@ for (const engine of named.length > 0 ? named : engines)
       assert.ok(took < 1000, `${took} ms`);
       assert.match(await page.text('#backend'), /runs in WebAssembly/);
     });
+    // The sections below start after the first view, this one last; a button has nothing to do before.
+    await page.until(() => document.querySelector('#use-code').value !== '');
 
     await t.test('See it: numbers, sliders, modes', async () => {
       const numbers = async () => (await page.cells('#see-numbers')).flat();
@@ -503,7 +506,8 @@ for (const engine of named.length > 0 ? named : engines)
           String(run),
           args,
         );
-      await phone.until(() => document.querySelector('iframe').contentWindow.firstView > 0);
+      // Null before the frame has its page. All sections have started when the last one has.
+      await phone.until(() => document.querySelector('iframe').contentDocument.querySelector('#use-code')?.value);
       const beyond = () => inside(() => document.documentElement.scrollWidth - innerWidth);
       assert.equal(await inside(() => innerWidth), 360);
       assert.ok((await beyond()) <= 0);
