@@ -55,7 +55,7 @@ for (const shape of shapes.length > 0
   const steps = {
     'copy in': () => copyIn(slab),
     sum: () => wasm.bn_sum(at(), ...layout, partial),
-    mean: () => wasm.bn_mean(partial, batch * spatial, range, spatial, Number(columns), channel, fold),
+    mean: () => wasm.bn_mean(partial, batch * spatial, 0, range, spatial, Number(columns), channel, fold),
     squares: () => wasm.bn_squares(at(), ...layout, fold, partial),
     fold: () => wasm.bn_fold_batch(partial, batch * spatial, 1e-5, 0, range, spatial, Number(columns), channel, fold),
     normalize: () => wasm.bn_normalize(at(), ...layout, channel, fold),

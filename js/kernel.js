@@ -19,6 +19,8 @@ import { binary } from './kernel-binary.js';
  * @property {(...range: number[]) => void} bn_fold_running
  */
 
+/** @typedef {(tile: number, rows: number, positions: number) => void} Visit a step of the kernel on a block */
+
 /** The fields of the kernel's bn_channel, in doubles. */
 const GAMMA = 0;
 const BETA = 1;
@@ -32,6 +34,11 @@ const SHORT_COPY = 24;
 
 /** Values of a page of memory. A fresh page costs a third less to obtain by a store than in the midst of a long copy. */
 const PAGE = 1024;
+
+/** Values of a channel that its mean is guessed from: within an eighth of their deviation, unless data are odd. */
+const SAMPLE = 1024;
+/** The golden ratio's fraction: its multiples' fractions spread evenly. */
+const GOLDEN = 0.6180339887498949;
 
 /** @type {Exports} */
 let wasm;
@@ -47,13 +54,14 @@ let refused = false;
 
 /** @returns {WebAssembly.Module} */
 function compile() {
-  const length = binary.length / 2;
-  const bytes = new DataView(new ArrayBuffer(length));
-  for (let i = 0; i < length; i += 4) {
-    const at = Math.min(i, length - 4);
-    bytes.setUint32(at, Number(`0x${binary.slice(2 * at, 2 * at + 8)}`));
+  const bytes = new Uint8Array(binary.length);
+  let size = 0;
+  for (let i = 0; i < binary.length; i++) {
+    const code = binary.charCodeAt(i) - 40;
+    if (code < 0) bytes[size] = 80 * (code + 5);
+    else bytes[size++] += code;
   }
-  return new WebAssembly.Module(bytes.buffer);
+  return new WebAssembly.Module(bytes.subarray(0, size));
 }
 
 /** @param {WebAssembly.Module} module */
@@ -146,9 +154,11 @@ export function run(job, plan, out, newMean, newVar) {
 }
 
 /** @param {Job} job @param {Plan} plan @param {number} first @param {number} range */
-function writeParameters({ gamma, beta, runningMean, runningVar, training }, plan, first, range) {
+function writeParameters(job, plan, first, range) {
+  const { gamma, beta, runningMean, runningVar, training } = job;
   let at = plan.channel / 8;
   for (let c = first; c < first + range; c++, at += FIELDS) {
+    if (plan.guess) f32[plan.fold / 4 + c - first] = guessMean(job, c);
     f64[at + GAMMA] = gamma === null ? 1 : gamma[c];
     f64[at + BETA] = beta === null ? 0 : beta[c];
     if (!training && runningMean !== null && runningVar !== null) {
@@ -156,6 +166,20 @@ function writeParameters({ gamma, beta, runningMean, runningVar, training }, pla
       f64[at + VARIANCE] = runningVar[c];
     }
   }
+}
+
+/**
+ * About the mean of a channel: of some of its values, spread evenly over it and over the lines of an image.
+ * @param {Pick<Job, 'x' | 'batch' | 'channels' | 'spatial'>} job @param {number} c
+ */
+export function guessMean({ x, batch, channels, spatial }, c) {
+  let sum = 0;
+  for (let k = 0; k < SAMPLE; k++) {
+    const i = Math.floor(((k * GOLDEN) % 1) * batch * spatial);
+    const p = i % spatial;
+    sum += x[(i - p) * channels + c * spatial + p];
+  }
+  return sum / SAMPLE;
 }
 
 /** @param {Job} job @param {Plan} plan @param {Float32Array} newMean @param {Float32Array} newVar @param {number} first @param {number} range */
@@ -176,17 +200,18 @@ function updateRunning({ runningMean, runningVar, momentum }, plan, newMean, new
 export const tileStride = (row, used) => used + ((row - used) % 16);
 
 /**
- * Each step over all blocks of a range: statistics, fold, normalize. A resident range, one block, stays in the tile.
+ * Each step over all blocks of a range: statistics, fold, normalize. A resident range, one block, stays in the tile. With a
+ * guess of the mean, the sum and the squares share a pass.
  * @param {Job} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range
  */
 function runRange({ x, batch, channels, spatial, epsilon, training }, plan, out, first, range) {
-  const { partial, channel, fold } = plan;
+  const { guess, partial, squares, channel, fold } = plan;
   const columns = Number(plan.columns);
   const row = channels * spatial;
   const stride = tileStride(row, range * plan.positions);
   let there = false;
 
-  /** @param {(tile: number, rows: number, positions: number) => void} visit @param {boolean} [back] */
+  /** @param {Visit} visit @param {boolean} [back] */
   const sweep = (visit, back = false) => {
     for (let b = 0; b < batch; b += plan.rows) {
       const rows = Math.min(plan.rows, batch - b);
@@ -205,12 +230,21 @@ function runRange({ x, batch, channels, spatial, epsilon, training }, plan, out,
   if (training) {
     const count = batch * spatial;
     f64.fill(0, partial / 8, channel / 8);
-    sweep((tile, rows, positions) => wasm.bn_sum(tile, rows, stride, range, positions, columns, partial));
-    wasm.bn_mean(partial, count, range, spatial, columns, channel, fold);
-    sweep((tile, rows, positions) => wasm.bn_squares(tile, rows, stride, range, positions, columns, fold, partial));
-    if (wasm.bn_fold_batch(partial, count, epsilon, 0, range, spatial, columns, channel, fold) > 0) {
-      sweep((tile, rows, positions) => wasm.bn_squares_f64(tile, rows, stride, range, positions, columns, channel, partial));
-      wasm.bn_fold_batch(partial, count, epsilon, 1, range, spatial, columns, channel, fold);
+    /** @type {Visit} */
+    const sum = (tile, rows, positions) => wasm.bn_sum(tile, rows, stride, range, positions, columns, partial);
+    /** @type {Visit} */
+    const addSquares = (tile, rows, positions) => wasm.bn_squares(tile, rows, stride, range, positions, columns, fold, squares);
+    /** @type {Visit} */
+    const both = (...block) => {
+      sum(...block);
+      addSquares(...block);
+    };
+    sweep(guess ? both : sum);
+    wasm.bn_mean(partial, count, Number(guess), range, spatial, columns, channel, fold);
+    if (!guess) sweep(addSquares);
+    if (wasm.bn_fold_batch(squares, count, epsilon, 0, range, spatial, columns, channel, fold) > 0) {
+      sweep((tile, rows, positions) => wasm.bn_squares_f64(tile, rows, stride, range, positions, columns, channel, squares));
+      wasm.bn_fold_batch(squares, count, epsilon, 1, range, spatial, columns, channel, fold);
     }
   } else wasm.bn_fold_running(epsilon, range, spatial, columns, channel, fold);
   sweep((tile, rows, positions) => wasm.bn_normalize(tile, rows, stride, range, positions, columns, channel, fold), true);

@@ -10,6 +10,8 @@ const RUN = 1 << 17;
 /** Wanted at least, whatever the tile takes: each copy is a call of some 40 ns. With less than half, three passes of long copies
  * cost less than one of short ones. */
 const SHORT_RUN = 1 << 15;
+/** Values of a channel beyond which the memory of 8 MB cannot hold it, and each pass is a copy of all of X. */
+const LONG = 2e6;
 /** Bytes of a cache line. A row of a tile lies in its lines as it does in X, for which it gets up to one of padding. */
 const LINE = 64;
 /** Where in a line the memory of large arrays begins in Node on Linux, where it is malloc's. Elsewhere it does no harm. */
@@ -25,11 +27,13 @@ const CHANNEL = 48;
  *
  * @typedef {object} Plan
  * @property {boolean} columns the kernel's layout: lanes across channels and positions, instead of along slabs
+ * @property {boolean} guess squared deviations are from a guess of the mean, in the same pass as the sum
  * @property {boolean} resident the whole batch of a range is one block
  * @property {number} channels channels of a range
  * @property {number} rows rows of a block
  * @property {number} positions positions of a block
  * @property {number} partial address of the partial sums
+ * @property {number} squares address of the partial sums of squared deviations, apart only with a guess
  * @property {number} channel address of the per-channel numbers
  * @property {number} fold address of what is folded from them
  * @property {number} tile address of the tile; a block whose first value is X's value i begins 4 · (i mod 16) bytes in
@@ -48,7 +52,8 @@ export function planTiles({ batch, channels, spatial, training }, begin, end) {
   const columns = spatial < 32 && spatial < 3 * batch;
   const partials = columns ? spatial : 8;
   const copies = columns ? spatial : 1;
-  const state = 8 * partials + CHANNEL + 12 * copies;
+  const guess = training && !columns && batch * spatial > LONG;
+  const state = (guess ? 16 : 8) * partials + CHANNEL + 12 * copies;
   const slab = 4 * spatial;
   const volume = batch * slab;
   const memory = end - begin - 3 * LINE;
@@ -72,9 +77,10 @@ export function planTiles({ batch, channels, spatial, training }, begin, end) {
       if (row > block) positions = Math.min(spatial, Math.floor(block / 256) * 64);
     }
   }
-  const channel = begin + 8 * partials * range;
+  const squares = begin + (guess ? 8 * partials * range : 0);
+  const channel = squares + 8 * partials * range;
   const fold = channel + CHANNEL * range;
   const tile = Math.ceil((fold + 12 * copies * range) / LINE) * LINE + ARRAY_START;
   const resident = rows === batch && positions === spatial;
-  return { columns, resident, channels: range, rows, positions, partial: begin, channel, fold, tile };
+  return { columns, guess, resident, channels: range, rows, positions, partial: begin, squares, channel, fold, tile };
 }

@@ -79,7 +79,8 @@ void bn_sum(const float *x, size_t rows, size_t stride, size_t channels, size_t 
     sum_slabs(x, rows, stride, channels, spatial, partial);
 }
 
-void bn_mean(double *partial, double count, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold) {
+void bn_mean(double *partial, double count, bool guessed, size_t channels, size_t spatial, bool columns, bn_channel *channel,
+             float *fold) {
   const size_t n = partials(spatial, columns), m = copies(spatial, columns);
   const double inv_count = 1 / count;
   for (size_t c = 0; c < channels; c++, channel++, partial += n, fold += m) {
@@ -88,7 +89,8 @@ void bn_mean(double *partial, double count, size_t channels, size_t spatial, boo
     const double rest = (sum - count * mean) * inv_count;
     channel->mean_hi = mean;
     channel->mean_lo = is_finite(rest) ? rest : 0;
-    for (size_t i = 0; i < m; i++) fold[i] = mean;
+    if (!guessed)
+      for (size_t i = 0; i < m; i++) fold[i] = mean;
     clear(partial, n);
   }
 }
@@ -229,8 +231,11 @@ size_t bn_fold_batch(double *partial, double count, double epsilon, bool redone,
   size_t redo = 0;
   for (size_t c = 0; c < channels; c++, partial += n, channel++, fold += m) {
     if (redone && channel->variance != BN_REDO) continue;
-    const double m2 = total(partial, n) - count * channel->mean_lo * channel->mean_lo;
-    if (!redone && (!(m2 < 1e36) || (epsilon < 1e-30 && !(m2 > count * 1e-28)))) {
+    /* The mean less what was subtracted, mean_hi or a guess. */
+    const double off = (redone ? 0 : channel->mean_hi - *fold) + channel->mean_lo;
+    const double excess = count * off * off, m2 = total(partial, n) - excess;
+    const bool bad_guess = off != channel->mean_lo && !(excess < m2 * 0x1p-4);
+    if (!redone && (!(m2 < 1e36) || bad_guess || (epsilon < 1e-30 && !(m2 > count * 1e-28)))) {
       channel->variance = BN_REDO;
       clear(partial, n);
       redo++;

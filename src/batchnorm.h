@@ -8,6 +8,9 @@
  * Use. For a range of channels, each step over all its blocks in the order of the batch before the next; if its whole
  * batch is in memory, that is one block. Training: bn_sum, bn_mean, bn_squares, bn_fold_batch (if that asks for it,
  * bn_squares_f64 and bn_fold_batch once more), bn_normalize. Inference: bn_fold_running, bn_normalize.
+ * Where a pass over all blocks is dear, a guess of the means saves one: the caller sets the start of fold to it, and takes
+ * bn_sum and bn_squares, with partial sums of its own, in one pass, before bn_mean. bn_squares_f64 mends a bad guess.
+ * Whether there is one follows from (batch, channels, spatial) alone, and what it is from the values alone.
  *
  * Memory. All sizes count elements. Nothing is allocated, nothing can fail, no state is kept: the caller lends
  *   partial   BN_LANES doubles a channel, or in columns spatial doubles a channel; zero before the first bn_sum
@@ -58,10 +61,13 @@ typedef struct {
 /** Adds the values of a block to the partial sums. */
 void bn_sum(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double *partial);
 
-/** Partial sums over the whole batch → the means, in channel and at the start of fold. Leaves partial zero. */
-void bn_mean(double *partial, double count, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold);
+/** Partial sums over the whole batch → the means, in channel and, unless guesses are there, at the start of fold. Leaves
+ * partial zero. */
+void bn_mean(double *partial, double count, bool guessed, size_t channels, size_t spatial, bool columns, bn_channel *channel,
+             float *fold);
 
-/** Adds the squared deviations from mean_hi of a block's values to the partial sums, in float32 trees. */
+/** Adds the squared deviations of a block's values, from the means at the start of fold, to the partial sums, in float32
+ * trees. */
 void bn_squares(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const float *fold,
                 double *partial);
 
@@ -71,8 +77,9 @@ void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels,
                     const bn_channel *channel, double *partial);
 
 /** Partial sums of squared deviations → variance, inv_std and fold. Returns how many channels float32 was too narrow
- * for (sums near its limits, or so small that they may have vanished and no epsilon hides it). Their variance is
- * BN_REDO and their partial sums are zero: call bn_squares_f64, then this once more, `redone`, for them alone. */
+ * for (sums near its limits, or so small that they may have vanished and no epsilon hides it) or whose guessed mean was
+ * off by a quarter of the deviation. Their variance is BN_REDO and their partial sums are zero: call bn_squares_f64, then
+ * this once more, `redone`, for them alone. */
 size_t bn_fold_batch(double *partial, double count, double epsilon, bool redone, size_t channels, size_t spatial, bool columns,
                      bn_channel *channel, float *fold);
 

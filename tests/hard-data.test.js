@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization as plain } from '../js/index-plain.js';
+import { guessMean } from '../js/kernel.js';
 import { normalTensor, parametersFor, seeded, seededNormal, sizeOf, tensor } from './data.js';
 import { assertWithinBounds, callKernel, checkCall } from './helpers.js';
 import { outputBound, reference, ulp } from './reference.js';
@@ -212,6 +213,69 @@ everyWay('NaN and infinity stay in their channel and go where float64 sends them
   const positive = normalTensor(shape, 3);
   positive.data[shape[2] * shape[3]] = Infinity;
   assert.equal(batchNormalization(positive, null, null, null, null, 0)[1].data[1], Infinity);
+});
+
+/* A channel too long for the memory: its mean is guessed from some values before it is known. */
+const LONG = [3, 1, 1000, 701];
+
+/** How far a guess is from the mean, in deviations. */
+function guessedApart({ data, shape: [batch, channels, height, width] }) {
+  const n = data.length;
+  const mean = data.reduce((sum, x) => sum + x, 0) / n;
+  const variance = data.reduce((sum, x) => sum + (x - mean) ** 2, 0) / n;
+  return Math.abs(guessMean({ x: data, batch, channels, spatial: height * width }, 0) - mean) / Math.sqrt(variance);
+}
+
+for (const [name, value] of Object.entries({
+  'near zero': () => seededNormal(31, 0, 1),
+  'far from zero': () => seededNormal(32, 1e6, 0.1),
+  'a gradient': () => (i) => i * 1e-5 - 7,
+  'stripes, as wide as lines': () => (i) => (i % 701 < 30 ? 500 : i % 7),
+  'two neighbouring floats': () => (i) => (i % 3 ? 1 : 1 + 2 ** -23),
+  'images far apart': () => {
+    const normal = seededNormal(33);
+    return (i) => 100 * Math.floor(i / 701000) + normal();
+  },
+}))
+  test(`a long channel, ${name}`, () => {
+    const X = tensor(LONG, value());
+    assert.ok(guessedApart(X) < 1 / 4, 'the guess is good');
+    checkCall(X, [[1.5], [0.1], null, null, 0.5, 1e-9]);
+  });
+
+for (const [name, one] of [
+  ['a guess led astray', 1e7],
+  ['a vast guess', 3.4e38],
+])
+  test(`a long channel, ${name}`, () => {
+    const X = normalTensor(LONG, 34);
+    for (const k of [0, 1, 2]) X.data[k * 701000] = one;
+    assert.ok(!(guessedApart(X) < 1 / 4), 'the guess is bad');
+    checkCall(X, [[1.5], [0.1], null, null, 0.5, 1e-9]);
+  });
+
+test('a long channel of equal values gives exactly beta', () => {
+  const X = tensor(LONG, () => -16777215);
+  const [output, , variance] = callKernel(X, null, [0.3], null, null, 0);
+  assert.ok(output.data.every((y) => y === Math.fround(0.3)));
+  assert.equal(variance.data[0], 0);
+});
+
+test('NaN and infinity in a long channel stay there, whether a guess meets them or not', () => {
+  const X = normalTensor([1, 2, 2000, 1001], 35);
+  const second = X.data.subarray(2002000);
+  const [expected] = callKernel({ data: second, shape: [1, 1, 2000, 1001] }, null, null);
+  for (const [special, at] of [
+    [NaN, 0],
+    [Infinity, 999],
+  ]) {
+    X.data[at] = special;
+    const [output, mean, variance] = callKernel(X, null, null, null, null, 0);
+    assert.ok(output.data.subarray(0, second.length).every(Number.isNaN));
+    assert.ok(Buffer.from(expected.data.buffer).equals(new Uint8Array(output.data.buffer, second.byteLength)));
+    assert.deepEqual([mean.data[0], variance.data[0]], [special, NaN]);
+    X.data[at] = 0;
+  }
 });
 
 test('the mean of ten million values a million away', () => {

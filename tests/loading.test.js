@@ -14,7 +14,11 @@ import { callKernel } from './helpers.js';
 const root = new URL('../', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root));
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex');
-const bytes = Buffer.from(binary, 'hex');
+const bytes = Buffer.from(
+  [...binary.matchAll(/([$%&]?)(.)/g)].map(
+    ([, prefix, digit]) => 80 * ['', '$', '%', '&'].indexOf(prefix) + digit.charCodeAt(0) - 40,
+  ),
+);
 
 /** Runs a module's text in a fresh Node. Returns what it printed. */
 function inFreshNode(code, ...flags) {

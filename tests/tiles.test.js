@@ -34,7 +34,8 @@ test('every plan up to 10¹² values fits its memory and obeys the kernel’s ru
             const partials = columns ? spatial : 8;
             const copies = columns ? spatial : 1;
             assert.equal(plan.partial, begin, what);
-            assert.ok(plan.channel >= plan.partial + 8 * partials * range && plan.channel % 8 === 0, what);
+            assert.equal(plan.squares, begin + (plan.guess ? 8 * partials * range : 0), what);
+            assert.ok(plan.channel >= plan.squares + 8 * partials * range && plan.channel % 8 === 0, what);
             assert.ok(plan.fold >= plan.channel + 48 * range && plan.fold % 8 === 0, what);
             assert.ok(plan.tile >= plan.fold + 12 * copies * range && plan.tile % 16 === 0, what);
             const stride = range === channels ? range * positions : range * positions + 15;
@@ -45,14 +46,20 @@ test('every plan up to 10¹² values fits its memory and obeys the kernel’s ru
   assert.ok(planned > 10000, `${planned} plans`);
 });
 
-test('the layout follows from the dimensions alone', () => {
+test('the layout, and whether the mean is guessed, follow from the dimensions alone', () => {
   for (const batch of DIMENSIONS)
     for (const spatial of DIMENSIONS) {
       const layouts = new Set();
+      const guesses = new Set();
       for (const budget of BUDGETS)
-        for (const training of [true, false])
-          layouts.add(planTiles({ batch, channels: 7, spatial, training }, 0, budget).columns);
+        for (const training of [true, false]) {
+          const { columns, guess } = planTiles({ batch, channels: 7, spatial, training }, 0, budget);
+          layouts.add(columns);
+          if (training) guesses.add(guess);
+          else assert.ok(!guess);
+        }
       assert.equal(layouts.size, 1, `${batch}, ${spatial}`);
+      assert.equal(guesses.size, 1, `${batch}, ${spatial}`);
     }
 });
 
@@ -69,6 +76,10 @@ test('the plans of well-known shapes', () => {
   assert.equal(plan(1e6, 64, 1).channels, 64);
   assert.ok(plan(1, 1e7, 1).channels < 1e7, 'ten million channels are taken in ranges');
   assert.ok(plan(1, 1, 1e9).positions < 1e9);
+  assert.ok(
+    plan(1, 1, 2 ** 24).guess && !plan(32, 64, 112 * 112).guess,
+    'a mean is guessed where memory cannot hold the channel',
+  );
   assert.ok(!plan(32, 64, 112 * 112, false).resident, 'inference streams');
 });
 
@@ -99,3 +110,14 @@ for (const shape of [
       }
     }
   });
+
+test('the bits of a channel too long for the memory do not depend on the budget', () => {
+  const shape = [3, 1, 1000, 701];
+  for (const astray of [0, 1e6]) {
+    const X = normalTensor(shape, 22, 3, 2);
+    X.data[0] += astray;
+    const expected = callKernel(X, null, null);
+    const actual = callWithin(astray ? 5 * KIB : 777 * KIB, X, null, null);
+    for (const k of [0, 1, 2]) assertSameBits(actual[k].data, expected[k].data, `result ${k}`);
+  }
+});

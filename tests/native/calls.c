@@ -1,9 +1,10 @@
 /* Runs the kernels natively on calls read from standard input and writes the results, for native.test.js to compare with
  * the WebAssembly's bit by bit. Every array has an allocation of its own, so that a sanitizer sees any step outside.
  *
- * A call is 8 doubles: batch, channels, spatial, columns, training, epsilon, rows and positions of a block; then
- * gamma, beta, mean and variance (doubles, one a channel), then X (floats). The result is X normalized, then mean
- * (mean_hi + mean_lo) and variance. All steps go block by block; rows = batch and positions = spatial make one block. */
+ * A call is 9 doubles: batch, channels, spatial, columns, training, epsilon, rows and positions of a block, and whether in
+ * training `mean` is a guess of the batch's; then gamma, beta, mean and variance (doubles, one a channel), then X (floats).
+ * The result is X normalized, then mean (mean_hi + mean_lo) and variance. All steps go block by block; rows = batch and
+ * positions = spatial make one block. */
 #include "batchnorm.h"
 
 #include <stdio.h>
@@ -56,7 +57,7 @@ static void sweep(const dimensions *d, step step, float *x, double *partial, bn_
 }
 
 int main(void) {
-  double head[8];
+  double head[9];
   while (fread(head, sizeof head, 1, stdin) == 1) {
     const dimensions d = {
         .batch = (size_t)head[0],
@@ -67,11 +68,12 @@ int main(void) {
         .rows = (size_t)head[6],
         .positions = (size_t)head[7],
     };
-    const bool training = head[4] != 0;
+    const bool training = head[4] != 0, guessed = training && head[8] != 0;
     const size_t n = d.batch * d.channels * d.spatial;
     const size_t partials = d.channels * (d.columns ? d.spatial : BN_LANES);
     const double count = (double)d.batch * (double)d.spatial;
     double *given = take(8 * 4 * d.channels), *partial = take(8 * partials);
+    double *squares = guessed ? take(8 * partials) : partial;
     float *x = take(4 * n), *fold = take(4 * 3 * d.channels * (d.columns ? d.spatial : 1));
     bn_channel *channel = take(sizeof *channel * d.channels);
     if (fread(given, 8, 4 * d.channels, stdin) != 4 * d.channels || fread(x, 4, n, stdin) != n) return 1;
@@ -84,12 +86,15 @@ int main(void) {
       };
     if (training) {
       memset(partial, 0, 8 * partials);
+      memset(squares, 0, 8 * partials);
       sweep(&d, SUM, x, partial, channel, fold);
-      bn_mean(partial, count, d.channels, d.spatial, d.columns, channel, fold);
-      sweep(&d, SQUARES, x, partial, channel, fold);
-      if (bn_fold_batch(partial, count, d.epsilon, false, d.channels, d.spatial, d.columns, channel, fold)) {
-        sweep(&d, SQUARES_F64, x, partial, channel, fold);
-        bn_fold_batch(partial, count, d.epsilon, true, d.channels, d.spatial, d.columns, channel, fold);
+      if (guessed)
+        for (size_t c = 0; c < d.channels; c++) fold[c] = (float)channel[c].mean_hi;
+      bn_mean(partial, count, guessed, d.channels, d.spatial, d.columns, channel, fold);
+      sweep(&d, SQUARES, x, squares, channel, fold);
+      if (bn_fold_batch(squares, count, d.epsilon, false, d.channels, d.spatial, d.columns, channel, fold)) {
+        sweep(&d, SQUARES_F64, x, squares, channel, fold);
+        bn_fold_batch(squares, count, d.epsilon, true, d.channels, d.spatial, d.columns, channel, fold);
       }
     } else {
       bn_fold_running(d.epsilon, d.channels, d.spatial, d.columns, channel, fold);
@@ -102,6 +107,7 @@ int main(void) {
     fwrite(x, 4, n, stdout);
     fwrite(given, 8, 2 * d.channels, stdout);
     free(given);
+    if (guessed) free(squares);
     free(partial);
     free(x);
     free(fold);

@@ -18,9 +18,9 @@ static void *take(size_t size) {
   return memory;
 }
 
-/* All steps over blocks of `cut` rows. */
+/* All steps over blocks of `cut` rows, from guesses of the means if given. */
 static void train(float *x, size_t batch, size_t cut, size_t stride, size_t channels, size_t spatial, bool columns,
-                  double epsilon, double *partial, bn_channel *channel, float *fold) {
+                  double epsilon, const float *guess, double *partial, bn_channel *channel, float *fold) {
 #define EACH_BLOCK(call)                                   \
   for (size_t b = 0; b < batch; b += cut) {                \
     float *block = x + b * stride;                         \
@@ -30,7 +30,10 @@ static void train(float *x, size_t batch, size_t cut, size_t stride, size_t chan
   const double count = (double)(batch * spatial);
   memset(partial, 0, 8 * channels * (columns ? spatial : BN_LANES));
   EACH_BLOCK(bn_sum(block, rows, stride, channels, spatial, columns, partial))
-  bn_mean(partial, count, channels, spatial, columns, channel, fold);
+  if (guess)
+    for (size_t c = 0, at = 0; c < channels; c++)
+      for (size_t i = 0; i < (columns ? spatial : 1); i++) fold[at++] = guess[c];
+  bn_mean(partial, count, guess != NULL, channels, spatial, columns, channel, fold);
   EACH_BLOCK(bn_squares(block, rows, stride, channels, spatial, columns, fold, partial))
   if (bn_fold_batch(partial, count, epsilon, false, channels, spatial, columns, channel, fold)) {
     EACH_BLOCK(bn_squares_f64(block, rows, stride, channels, spatial, columns, channel, partial))
@@ -50,8 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const size_t stride = channels * spatial, n = batch * stride;
   const size_t partials = channels * (columns ? spatial : BN_LANES);
 
-  float *x = take(4 * n), *y = take(4 * n), *fold = take(4 * 3 * channels * (columns ? spatial : 1));
-  double *partial = take(8 * partials);
+  float *x = take(4 * n), *y = take(4 * n), *z = take(4 * n), *guesses = take(4 * channels),
+        *fold = take(4 * 3 * channels * (columns ? spatial : 1));
+  double *partial = take(8 * partials), *variance = take(8 * channels);
   bn_channel *channel = take(sizeof *channel * channels);
   for (size_t i = 0; i < n; i++) {
     uint32_t bits = 0;
@@ -59,12 +63,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(x + i, &bits, 4);
   }
   memcpy(y, x, 4 * n);
+  for (size_t c = 0; c < channels; c++) guesses[c] = x[c * spatial];
   for (size_t c = 0; c < channels; c++) channel[c] = (bn_channel){.gamma = 1.5, .beta = c % 2 ? 0.1 : -2};
 
-  train(y, batch, batch, stride, channels, spatial, columns, epsilon, partial, channel, fold);
-  for (size_t c = 0; c < channels; c++) require(!(channel[c].variance < 0));
-  train(x, batch, cut, stride, channels, spatial, columns, epsilon, partial, channel, fold);
+  /* Each channel's first value is a guess, good or bad. */
+  const float *guess = data[6] & 128 ? guesses : NULL;
+  train(y, batch, batch, stride, channels, spatial, columns, epsilon, guess, partial, channel, fold);
+  for (size_t c = 0; c < channels; c++) {
+    require(!(channel[c].variance < 0));
+    variance[c] = channel[c].variance;
+  }
+  memcpy(z, x, 4 * n);
+  train(x, batch, cut, stride, channels, spatial, columns, epsilon, guess, partial, channel, fold);
   for (size_t i = 0; i < n; i++) require(same(x[i], y[i]));
+  /* A guess may change the rounding, nothing else. */
+  train(z, batch, batch, stride, channels, spatial, columns, epsilon, NULL, partial, channel, fold);
+  for (size_t c = 0; c < channels; c++)
+    if (channel[c].variance > 1e-20 && channel[c].variance < 1e30)
+      require(variance[c] / channel[c].variance > 1 - 2e-6 && variance[c] / channel[c].variance < 1 + 2e-6);
 
   double statistics[2];
   memcpy(statistics, data + size - 8, 8);
@@ -77,6 +93,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
   free(x);
   free(y);
+  free(z);
+  free(guesses);
+  free(variance);
   free(fold);
   free(partial);
   free(channel);
