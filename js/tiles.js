@@ -10,7 +10,8 @@ const RUN = 1 << 17;
 /** Wanted at least, whatever the tile takes: each copy is a call of some 40 ns. With less than half, three passes of long copies
  * cost less than one of short ones. */
 const SHORT_RUN = 1 << 15;
-/** Values of a channel beyond which the memory of 8 MB cannot hold it, and each pass is a copy of all of X. */
+/** About as many values of a channel as 8 MB hold; beyond, each pass is a copy of all of it. Never the memory that there is,
+ * since bits must not depend on that. */
 const LONG = 2e6;
 /** Bytes of a cache line. A row of a tile lies in its lines as it does in X, for which it gets up to one of padding. */
 const LINE = 64;
@@ -40,8 +41,8 @@ const CHANNEL = 48;
  */
 
 /**
- * Plans a call on a tensor that is not empty. The layout depends on the dimensions alone, never on memory, since it
- * decides the order of summation.
+ * Plans a call on a tensor that is not empty. The layout, and whether the mean is guessed, depend on the dimensions
+ * alone, never on memory, since they decide the rounding.
  *
  * @param {{ batch: number, channels: number, spatial: number, training: boolean }} dimensions
  * @param {number} begin first byte of the work area, a multiple of 64

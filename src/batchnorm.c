@@ -197,12 +197,28 @@ void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels,
                     const bn_channel *channel, double *partial) {
   const size_t n = partials(spatial, columns);
   for (; rows > 0; rows--, x += stride)
-    for (size_t c = 0; c < channels; c++)
-      if (channel[c].variance == BN_REDO)
-        for (size_t i = 0; i < spatial; i++) {
-          const double d = x[c * spatial + i] - channel[c].mean_hi;
-          partial[c * n + (columns ? i : i % 4)] += d * d;
+    for (size_t c = 0; c < channels; c++) {
+      if (channel[c].variance != BN_REDO) continue;
+      const float *slab = x + c * spatial;
+      const double mean = channel[c].mean_hi;
+      double *lane = partial + c * n;
+      size_t i = 0;
+      if (!columns) {
+        const f64x2 mean_f64x2 = splat_f64x2(mean);
+        f64x2 sum01_f64x2 = load_f64x2(lane), sum23_f64x2 = load_f64x2(lane + 2);
+        for (; i + 4 <= spatial; i += 4) {
+          const f64x2 d01_f64x2 = widen_f32x2(slab + i) - mean_f64x2, d23_f64x2 = widen_f32x2(slab + i + 2) - mean_f64x2;
+          sum01_f64x2 += d01_f64x2 * d01_f64x2;
+          sum23_f64x2 += d23_f64x2 * d23_f64x2;
         }
+        store_f64x2(lane, sum01_f64x2);
+        store_f64x2(lane + 2, sum23_f64x2);
+      }
+      for (; i < spatial; i++) {
+        const double d = slab[i] - mean;
+        lane[columns ? i : i % 4] += d * d;
+      }
+    }
 }
 
 /* ---- fold ------------------------------------------------------------------------------------------------------ */
@@ -231,10 +247,10 @@ size_t bn_fold_batch(double *partial, double count, double epsilon, bool redone,
   size_t redo = 0;
   for (size_t c = 0; c < channels; c++, partial += n, channel++, fold += m) {
     if (redone && channel->variance != BN_REDO) continue;
-    /* The mean less what was subtracted, mean_hi or a guess. */
-    const double off = (redone ? 0 : channel->mean_hi - *fold) + channel->mean_lo;
+    /* What was subtracted is a guess if it is apart from mean_hi. */
+    const double apart = redone ? 0 : channel->mean_hi - *fold, off = apart + channel->mean_lo;
     const double excess = count * off * off, m2 = total(partial, n) - excess;
-    const bool bad_guess = off != channel->mean_lo && !(excess < m2 * 0x1p-4);
+    const bool bad_guess = apart != 0 && !(excess < m2 * 0x1p-4);
     if (!redone && (!(m2 < 1e36) || bad_guess || (epsilon < 1e-30 && !(m2 > count * 1e-28)))) {
       channel->variance = BN_REDO;
       clear(partial, n);

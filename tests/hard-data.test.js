@@ -226,6 +226,20 @@ function guessedApart({ data, shape: [batch, channels, height, width] }) {
   return Math.abs(guessMean({ x: data, batch, channels, spatial: height * width }, 0) - mean) / Math.sqrt(variance);
 }
 
+test('a mean is guessed from values of its channel', () => {
+  const X = tensor([3, 4, 5, 7], (i) => Math.floor(i / 35) % 4);
+  for (let c = 0; c < 4; c++) assert.equal(guessMean({ x: X.data, batch: 3, channels: 4, spatial: 35 }, c), c);
+});
+
+test('guesses of gradients are good, whatever the number of lines', () => {
+  const width = 40;
+  for (let lines = 1; lines < 700; lines++) {
+    const x = Float32Array.from({ length: lines * width }, (_, i) => i % width);
+    const apart = Math.abs(guessMean({ x, batch: 1, channels: 1, spatial: x.length }, 0) - (width - 1) / 2);
+    assert.ok(apart < Math.sqrt((width ** 2 - 1) / 12) / 4, `${lines} lines: ${apart}`);
+  }
+});
+
 for (const [name, value] of Object.entries({
   'near zero': () => seededNormal(31, 0, 1),
   'far from zero': () => seededNormal(32, 1e6, 0.1),
