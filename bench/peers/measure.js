@@ -51,12 +51,13 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
   // Preparation is as long as it is; what follows is shown as a third and two thirds.
   const warmed = () => Object.keys(inner).length / Object.keys(times).length / 3;
   for (const [name, time] of Object.entries(times)) {
-    // Warm: 50 samples, or half a second, of as many calls as the clock can tell; then as many as fill a sample.
+    // Warm: 50 samples, or half a second, of as many calls as the clock can tell, which may be off by a millisecond either way;
+    // then as many as fill a sample.
     const end = performance.now() + 500;
     let count = Math.max(1, Math.ceil(2e4 / n));
     for (let k = 0; k < 50 && performance.now() < end; k++) {
       last[name] = await time(count);
-      if (last[name] * count < 1e6) count *= 2;
+      if (last[name] * count < Math.max(1e6, sample / 4)) count *= 2;
     }
     progress(warmed());
     inner[name] = Math.max(1, Math.ceil(sample / Math.max(last[name], 1)));

@@ -108,7 +108,10 @@ function visitor(page) {
       await setTimeout(100);
     }
     const problems = await page.evaluate(() => (document.querySelector('iframe')?.contentWindow ?? window).problems?.join('; '));
-    assert.fail(`never came true: ${condition} ${args}; ${problems}`);
+    const status = await page.evaluate(() =>
+      [...document.querySelectorAll('[role="status"]')].map((at) => at.textContent).join('; '),
+    );
+    assert.fail(`never came true: ${condition} ${args}; problems: ${problems}; status: ${status}`);
   };
   return {
     ...page,
