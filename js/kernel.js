@@ -56,10 +56,10 @@ let refused = false;
 function compile() {
   const bytes = new Uint8Array(binary.length);
   let size = 0;
-  for (let i = 0; i < binary.length; i++) {
-    const code = binary.charCodeAt(i) - 40;
-    if (code < 0) bytes[size] = 80 * (code + 5);
-    else bytes[size++] += code;
+  for (let i = 0; i < binary.length; ) {
+    let code = binary.charCodeAt(i++);
+    if (code < 40) code = 80 * (code - 35) + binary.charCodeAt(i++);
+    bytes[size++] = code - 40;
   }
   return new WebAssembly.Module(bytes.subarray(0, size));
 }
