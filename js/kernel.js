@@ -38,7 +38,7 @@ const PAGE = 1024;
 /** Values of a channel that its mean is guessed from: within an eighth of their deviation, unless data are odd. */
 const SAMPLE = 1024;
 /** The golden ratio's fraction. Its multiples by squares fall in step with no length of line, as those by 1, 2, 3, … do. */
-const GOLDEN = 0.6180339887498949;
+const GOLDEN = 0.618034;
 
 /** @type {Exports} */
 let wasm;
