@@ -66,8 +66,8 @@ void bn_sum(const float *x, size_t rows, size_t stride, size_t channels, size_t 
 void bn_mean(double *partial, double count, bool guessed, size_t channels, size_t spatial, bool columns, bn_channel *channel,
              float *fold);
 
-/** Adds the squared deviations of a block's values, from the means, or guesses, at the start of fold, to the partial sums, in float32
- * trees. */
+/** Adds the squared deviations of a block's values, from the means, or guesses, at the start of fold, to the partial sums, in
+ * float32 trees. */
 void bn_squares(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const float *fold,
                 double *partial);
 
