@@ -113,17 +113,25 @@ function visitor(page) {
     );
     assert.fail(`never came true: ${condition} ${args}; problems: ${problems}; status: ${status}`);
   };
+  /** The page answers within two frames. */
+  const frame = () =>
+    page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done()))));
   return {
     ...page,
     until,
-    frame: () => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))),
-    text: (selector) => page.evaluate((at) => document.querySelector(at).textContent, selector),
+    frame,
+    async text(selector) {
+      await frame();
+      return page.evaluate((at) => document.querySelector(at).textContent, selector);
+    },
     /** The cells of a table's rows, without their names. */
-    cells: (selector) =>
-      page.evaluate(
+    async cells(selector) {
+      await frame();
+      return page.evaluate(
         (at) => [...document.querySelector(at).rows].map((row) => [...row.cells].slice(1).map((cell) => cell.textContent)),
         selector,
-      ),
+      );
+    },
     async press(selector, ...keys) {
       for (const key of keys) await page.press(selector, key);
     },
@@ -174,26 +182,20 @@ for (const engine of named.length > 0 ? named : engines)
       assertNumbers(await numbers(), rowsFor(moments, {}).flat(), 'at first');
       await page.press('#see-gamma', ...times(10, 'ArrowRight'));
       await page.press('#see-beta', ...times(6, 'ArrowLeft'));
-      await page.frame();
       assertNumbers(await numbers(), rowsFor(moments, { gamma: 1.5, beta: -0.3 }).flat(), 'gamma 1.5, beta −0.3');
       assert.match(await page.text('#see-code'), /fill\(1\.5\)[\s\S]*fill\(-0\.3\)/);
       await page.press('#see-epsilon', 'End');
-      await page.frame();
       assertNumbers(await numbers(), rowsFor(moments, { gamma: 1.5, beta: -0.3, epsilon: 10 }).flat(), 'epsilon 10');
       await page.click('#see-reset');
-      await page.frame();
 
       // The night goes: training follows the batch, inference does not.
       await page.click('.picture:nth-child(3)');
-      await page.frame();
       const fewer = momentsOf(tensorOf(pictures.filter(({ name }) => name !== 'night')));
       assertNumbers(await numbers(), rowsFor(fewer, {}).flat(), 'without the night');
       await page.click('input[name="see-mode"][value="inference"]');
-      await page.frame();
       assertNumbers(await numbers(), rowsFor(fewer, { by: moments }).flat(), 'without the night, inference');
       await page.click('#see-reset');
       await page.click('input[name="see-mode"][value="training"]');
-      await page.frame();
       assertNumbers(await numbers(), rowsFor(moments, {}).flat(), 'reset');
 
       const took = await page.evaluate(async () => {
@@ -219,7 +221,6 @@ for (const engine of named.length > 0 ? named : engines)
       await page.click('input[name="see-channels"][value="16"]');
       await page.until(() => document.querySelector('#see-numbers').textContent.includes('channel 0'));
       await page.press('#see-map', ...times(7, 'ArrowRight'));
-      await page.frame();
       const maps = new Float32Array(8 * 8 * 48 * 48);
       for (let b = 0; b < 8; b++) maps.set(convolve(batch, b, 8), b * 8 * 48 * 48);
       const expected = rowsFor(momentsOf({ data: maps, shape: [8, 8, 48, 48] }), {})[7];
@@ -244,7 +245,6 @@ for (const engine of named.length > 0 ? named : engines)
       });
       await page.upload('#see-files', ...files);
       await page.until(() => document.querySelectorAll('.picture').length === 2);
-      await page.frame();
       assertNumbers((await page.cells('#see-numbers')).flat(), rowsFor(expected, {}).flat(), 'two files');
       await page.click('#see-built-in');
       await page.until(() => document.querySelectorAll('.picture').length === 8);
@@ -346,7 +346,6 @@ for (const engine of named.length > 0 ? named : engines)
         ['End', 1e7],
       ]) {
         await page.press('#break-mean', key);
-        await page.frame();
         const shown = (await page.cells('#break-numbers')).map(([error]) => value(error));
         // Engines' logarithms and cosines differ in the last digit, and so do the data.
         Object.entries(errorsAt(normals, mean)).forEach(([method, error], k) => {
