@@ -2,10 +2,10 @@
 
 // @ts-expect-error: TypeScript knows no types of a .wasm file
 import * as binary from './batchnorm.wasm';
-import { take } from './kernel.js';
+import { useModule } from './kernel.js';
 
 try {
-  take(binary.default);
+  useModule(binary.default);
 } catch {
   // The condition was set, but no module made of the file: the embedded binary is tried, as elsewhere.
 }

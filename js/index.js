@@ -1,7 +1,7 @@
 /* The public functions. Their comments are the API documentation. */
 
 import { call } from './call.js';
-import { load, run, take, workArea } from './kernel.js';
+import { forgetRefusal, lastRefusal, load, run, useModule, workArea } from './kernel.js';
 import { runPlain } from './plain.js';
 import { planTiles } from './tiles.js';
 
@@ -10,7 +10,7 @@ const TINY = 128;
 
 /**
  * Values with their shape, row by row: X[b, c, h, w] is data[((b · C + c) · H + h) · W + w].
- * @template {Float32Array} [Data=Float32Array]
+ * @template {Float32Array | Float64Array} [Data=Float32Array]
  * @typedef {object} Tensor
  * @property {Data} data may be a view at any offset of a buffer, shared or not
  * @property {readonly number[]} shape
@@ -22,19 +22,25 @@ const TINY = 128;
  */
 
 /**
- * A tensor as it may be given: data and shape; or dims in place of shape, as in onnxruntime's Tensor (with both, they must
- * agree); or an ndarray of scijs, contiguous.
+ * Sizes of a tensor.
+ * @typedef {readonly number[] | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array} Sizes
+ */
+
+/**
+ * A tensor as it may be given: data and shape, or dims in place of shape, as in onnxruntime's Tensor (with both, they must
+ * agree). The values must be contiguous in row-major order, from `offset` (default 0) on. A tensor that says otherwise by
+ * stride, strides, order, fortranOrder, fortran_order or isContiguous, as those of other libraries do, is an error.
  * @template Data
  * @typedef {{
  *   readonly data: Data,
- *   readonly shape: readonly number[],
- *   readonly dims?: readonly number[],
- *   readonly stride?: readonly number[],
+ *   readonly shape: Sizes,
+ *   readonly dims?: Sizes,
  *   readonly offset?: number
  * } | {
  *   readonly data: Data,
  *   readonly shape?: undefined,
- *   readonly dims: readonly number[]
+ *   readonly dims: Sizes,
+ *   readonly offset?: number
  * }} TensorLike
  */
 
@@ -44,12 +50,19 @@ const TINY = 128;
  */
 
 /**
- * One number a channel: a tensor of shape [1, C, 1, 1] or [C], or its data bare.
+ * One number per channel: a tensor of shape [1, C, 1, 1] or [C], or its data bare.
  * @typedef {Numbers | TensorLike<Numbers>} PerChannel
  */
 
 /**
- * What may be asked for beside the arguments.
+ * A running statistic as it is returned: of doubles if doubles were given, as a Float64Array or an array of numbers.
+ * @template Given
+ * @typedef {Given extends null | undefined ? Tensor<NewArray>
+ *   : Given extends Float32Array | { readonly data: Float32Array } ? Tensor<Float32Array> : Tensor<Float64Array>} Statistic
+ */
+
+/**
+ * Optional settings.
  * @template {Float32Array | TensorLike<Float32Array>} [Out=Float32Array | TensorLike<Float32Array>]
  * @typedef {object} Options
  * @property {Out | undefined} [out] receives the output instead of a new array: a Float32Array of X's length or a
@@ -70,27 +83,33 @@ const TINY = 128;
  * **momentum is the weight of the old value**, as in ONNX and Keras. PyTorch's is the weight of the new one: for
  * PyTorch's momentum m pass 1 − m. (PyTorch also updates with the unbiased variance, which this never uses.)
  * In inference, mean and variance are the running statistics, and these are returned unchanged.
+ * A variance may be negative there, as long as variance + epsilon is not.
+ *
+ * Running statistics stay doubles if they are given as doubles (a Float64Array or an array of numbers). Far from zero that
+ * matters: rounded to float32, a mean of 10⁶ is off by up to 0.03, and inference with it is off by as much.
  *
  * The definition is that of a NumPy reference evaluated in float64. The output is normally within 3 units in the last
  * place of float32 (of the largest of output, beta, and output less beta), however far the mean is from zero;
  * docs/numerics.md has the bounds. NaN and infinity go where NumPy sends them and stay in their channel. No argument is
  * changed, unless as `out`. Synchronous; the first call on more than 128 values compiles the kernel, which takes a
- * millisecond or two. Where WebAssembly SIMD is refused, plain JavaScript computes, normally closer: see backend.
+ * millisecond or two. If WebAssembly SIMD is unavailable, plain JavaScript computes, normally closer: see backend.
  *
  * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
+ * @template {PerChannel | null | undefined} [Mean=null]
+ * @template {PerChannel | null | undefined} [Var=null]
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
- * @param {PerChannel | null} [runningMean] default null: in training it starts at 0; inference needs it
- * @param {PerChannel | null} [runningVar] default null: in training it starts at 1; inference needs it
+ * @param {Mean | null} [runningMean] default null: in training it starts at 0; inference needs it
+ * @param {Var | null} [runningVar] default null: in training it starts at 1; inference needs it
  * @param {number} [momentum] in [0, 1], default 0.1: the weight of the old running statistics
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
  * @param {Options<Out>} [options] default {}
- * @returns {[output: Out extends Float32Array ? Tensor<Out> : Out, runningMean: Tensor, runningVar: Tensor]}
+ * @returns {[output: Out extends Float32Array ? Tensor<Out> : Out, runningMean: Statistic<Mean>, runningVar: Statistic<Var>]}
  *   output in X's shape (`options.out` if that was a tensor), the running statistics in shape [1, C, 1, 1]; in inference
- *   the very tensors that came, if their data and shape are that already, or else their data as such, float32 arrays
- *   without a copy
+ *   the tensors that were passed if they already have that shape, otherwise their data wrapped in one (without a copy,
+ *   arrays of numbers aside)
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
  *
@@ -117,32 +136,54 @@ export function batchNormalization(
 
 /** @type {Parameters<typeof call>[0]} */
 function compute(job, out, newMean, newVar) {
-  if (job.x.length <= TINY || !load()) runPlain(job, out, newMean, newVar);
+  if (job.x.length <= TINY || !load(agrees)) runPlain(job, out, newMean, newVar);
   else run(job, planTiles(job, ...workArea()), out, newMean, newVar);
 }
 
+/** Whether the kernel and plain JavaScript agree on a small example of each layout: an engine that does not is not used. */
+function agrees() {
+  return [64, 2].every((spatial) => {
+    const x = Float32Array.from({ length: 4 * spatial }, (_, i) => ((7 * i) % 13) - 4);
+    const parameters = { gamma: null, beta: null, runningMean: null, runningVar: null, momentum: 0, epsilon: 1, training: true };
+    const job = { ...parameters, x, batch: 2, channels: 2, spatial };
+    const results = [new Float32Array(x.length + 4), new Float32Array(x.length + 4)].map((data, k) => {
+      const [out, mean, variance] = [data.subarray(4), data.subarray(0, 2), data.subarray(2, 4)];
+      if (k === 0) runPlain(job, out, mean, variance);
+      else run(job, planTiles(job, ...workArea()), out, mean, variance);
+      return data;
+    });
+    return results[0].every((value, i) => Math.abs(value - results[1][i]) < 1e-4);
+  });
+}
+
 /**
- * Compiles the kernel now instead of at the first call; need not be called. Synchronous; again does nothing.
+ * Compiles the kernel now instead of at the first call; need not be called. Synchronous; again does nothing, unless the
+ * kernel was unavailable: then this tries again, which no other call does.
  *
- * @param {object} [module] a WebAssembly.Module compiled from this package's own binary, `batchnorm/batchnorm.wasm`: where
+ * @param {object} [module] a WebAssembly.Module compiled from this version's own binary, `batchnorm/batchnorm.wasm`: where
  *   only modules compiled beforehand may run, or to share one among workers. Only before anything was compiled.
  * @returns {void}
- * @throws {TypeError} if module is something else
- * @throws {Error} if a module comes too late, or cannot be instantiated
+ * @throws {TypeError} if module is something else, or the binary of another version
+ * @throws {Error} if a module is given too late, or cannot be instantiated, with the reason as `cause`
  *
  * @example
  * initialize();
  */
 export function initialize(module) {
-  if (module !== undefined) take(/** @type {any} */ (module));
-  if (!load() && module !== undefined) throw new Error('initialize: module refused');
+  if (module !== undefined) useModule(/** @type {any} */ (module));
+  forgetRefusal();
+  if (!load(agrees) && module !== undefined)
+    throw new Error('initialize: module could not be instantiated', /** @type {any} */ ({ cause: lastRefusal() }));
 }
 
 /**
- * What computes: the WebAssembly kernel, or plain JavaScript where WebAssembly or its SIMD is refused: by a
- * Content-Security-Policy whose script-src lacks 'wasm-unsafe-eval', by a runtime that takes only modules compiled
- * beforehand (see initialize), or by an engine older than Node 16.4, Chrome 91, Firefox 89 and Safari 16.4. Compiles the
- * kernel if nothing has. (Up to 128 values, plain JavaScript always computes: it is faster there.)
+ * What computes: the WebAssembly kernel, or plain JavaScript if WebAssembly or its SIMD is unavailable: because of a
+ * Content-Security-Policy whose script-src lacks 'wasm-unsafe-eval', a runtime that takes only modules compiled beforehand
+ * (see initialize), too little address space, or an engine older than Node 16.4, Chrome 91, Firefox 89 and Safari 16.4. Chrome
+ * compiles the kernel on a page's main thread from 115 on; before that, in workers, or when given to initialize. The reason
+ * is remembered until initialize is called. An engine on which the kernel does not compute what it should, such as one with
+ * big-endian memory, counts too. Compiles the kernel if nothing has. (Up to 128 values, plain JavaScript always
+ * computes: it is faster there.)
  *
  * @returns {'wasm-simd' | 'js'}
  *
@@ -150,5 +191,5 @@ export function initialize(module) {
  * backend(); // 'wasm-simd' or 'js'
  */
 export function backend() {
-  return load() ? 'wasm-simd' : 'js';
+  return load(agrees) ? 'wasm-simd' : 'js';
 }

@@ -1,8 +1,8 @@
 /* The only file that knows addresses: instantiates the kernel and takes a tensor through it as planned. */
 
-import { binary } from './kernel-binary.js';
+import { binary, contract } from './kernel-binary.js';
 
-/** @import { Job } from './validate.js' */
+/** @import { Problem } from './validate.js' */
 /** @import { Plan } from './tiles.js' */
 
 /**
@@ -50,7 +50,8 @@ let workBegin = 0;
 let workEnd = 0;
 /** @type {WebAssembly.Module | undefined} */
 let compiled;
-let refused = false;
+/** Why the kernel cannot be used, until initialize is called: each attempt may cost more than a call. @type {unknown} */
+let refusal;
 
 /** @returns {WebAssembly.Module} */
 function compile() {
@@ -74,38 +75,51 @@ function instantiate(module) {
   wasm = exports;
 }
 
-/** Has load() take a compiled module instead of the embedded binary. @param {WebAssembly.Module} module */
-export function take(module) {
+/** Makes load() use this module instead of the embedded binary. @param {WebAssembly.Module} module */
+export function useModule(module) {
   checkModule(module);
   if (wasm !== undefined) throw new Error('initialize: a module must be given before one is compiled');
   compiled = module;
-  refused = false;
 }
 
-/** Instantiates the kernel, compiled on demand, unless that was refused. @returns {boolean} whether it is there */
-export function load() {
-  if (wasm === undefined && !refused)
+/**
+ * Instantiates the kernel, compiled on demand, unless that has failed before.
+ * @param {() => boolean} [agrees] whether the kernel, once there, computes known results
+ * @returns {boolean} whether it is there
+ */
+export function load(agrees = () => true) {
+  if (wasm === undefined && refusal === undefined)
     try {
       compiled ??= compile();
       instantiate(compiled);
+      if (!agrees()) throw new Error('this engine computes wrong numbers in WebAssembly, or its memory is big-endian');
     } catch (reason) {
-      // Not for good if memory is short.
-      refused = !(reason instanceof RangeError);
+      wasm = /** @type {any} */ (undefined);
+      refusal = reason ?? new Error('no reason was given');
     }
   return wasm !== undefined;
 }
 
+/** Lets load() try again. */
+export function forgetRefusal() {
+  refusal = undefined;
+}
+
+/** Why the last load() failed. */
+export const lastRefusal = () => refusal;
+
 /** @param {WebAssembly.Module} module */
 function checkModule(module) {
-  let own = false;
+  let own = '';
   try {
-    own = WebAssembly.Module.exports(module).some(({ name }) => name === 'bn_normalize');
+    const [section] = WebAssembly.Module.customSections(module, 'batchnorm');
+    own = String.fromCharCode(...new Uint8Array(section));
   } catch {
-    // no module at all
+    // No module at all, or one without the section.
   }
-  if (!own)
+  if (own !== contract)
     throw new TypeError(
-      `initialize: module must be a WebAssembly.Module of batchnorm/batchnorm.wasm; got ${Object.prototype.toString.call(module)}`,
+      `initialize: module must be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm (if you keep a copy of that file, copy it again); got ${own ? 'another version' : Object.prototype.toString.call(module)}`,
     );
 }
 
@@ -120,7 +134,8 @@ function copy(to, at, from, begin, length) {
   if (length < SHORT_COPY) for (let i = 0; i < length; i++) to[at + i] = from[begin + i];
   else {
     for (let i = at; i < at + length; i += PAGE) to[i] = 0;
-    to.set(from.subarray(begin, begin + length), at);
+    // Unlike subarray, the constructor asks no class what to make, so no code of the user's can run here.
+    to.set(new Float32Array(from.buffer, from.byteOffset + 4 * begin, length), at);
   }
 }
 
@@ -138,11 +153,11 @@ function copyRows(to, at, toStride, from, begin, fromStride, rows, length) {
 /**
  * Takes X through the kernel, range of channels by range of channels.
  *
- * @param {Job} job
+ * @param {Problem} job
  * @param {Plan} plan for the job's dimensions, within workArea()
  * @param {Float32Array} out as long as job.x, of which it may be the very memory
- * @param {Float32Array | null} newMean in training: receives the running mean; one value a channel
- * @param {Float32Array | null} newVar likewise the running variance
+ * @param {Float32Array | Float64Array | null} newMean in training: receives the running mean; one value per channel
+ * @param {Float32Array | Float64Array | null} newVar likewise the running variance
  */
 export function run(job, plan, out, newMean, newVar) {
   for (let first = 0; first < job.channels; first += plan.channels) {
@@ -153,7 +168,7 @@ export function run(job, plan, out, newMean, newVar) {
   }
 }
 
-/** @param {Job} job @param {Plan} plan @param {number} first @param {number} range */
+/** @param {Problem} job @param {Plan} plan @param {number} first @param {number} range */
 function writeParameters(job, plan, first, range) {
   const { gamma, beta, runningMean, runningVar, training } = job;
   let at = plan.channel / 8;
@@ -170,7 +185,7 @@ function writeParameters(job, plan, first, range) {
 
 /**
  * About the mean of a channel: of some of its values, spread evenly over it and over the lines of an image.
- * @param {Pick<Job, 'x' | 'batch' | 'channels' | 'spatial'>} job @param {number} c
+ * @param {Pick<Problem, 'x' | 'batch' | 'channels' | 'spatial'>} job @param {number} c
  */
 export function guessMean({ x, batch, channels, spatial }, c) {
   let sum = 0;
@@ -182,7 +197,7 @@ export function guessMean({ x, batch, channels, spatial }, c) {
   return sum / SAMPLE;
 }
 
-/** @param {Job} job @param {Plan} plan @param {Float32Array} newMean @param {Float32Array} newVar @param {number} first @param {number} range */
+/** @param {Problem} job @param {Plan} plan @param {Float32Array | Float64Array} newMean @param {Float32Array | Float64Array} newVar @param {number} first @param {number} range */
 function updateRunning({ runningMean, runningVar, momentum }, plan, newMean, newVar, first, range) {
   let at = plan.channel / 8;
   for (let c = first; c < first + range; c++, at += FIELDS) {
@@ -202,7 +217,7 @@ export const tileStride = (row, used) => used + ((row - used) % 16);
 /**
  * Each step over all blocks of a range: statistics, fold, normalize. A resident range, one block, stays in the tile. With a
  * guess of the mean, the sum and the squares share a pass.
- * @param {Job} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range
+ * @param {Problem} job @param {Plan} plan @param {Float32Array} out @param {number} first @param {number} range
  */
 function runRange({ x, batch, channels, spatial, epsilon, training }, plan, out, first, range) {
   const { guess, partial, squares, channel, fold } = plan;

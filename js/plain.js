@@ -1,7 +1,7 @@
 /* The kernel's readable twin in plain JavaScript: double throughout, one rounding at the end. It computes where WebAssembly
  * SIMD is refused, and tensors too small for the way into WebAssembly. docs/numerics.md has its bounds too. */
 
-/** @import { Job } from './validate.js' */
+/** @import { Problem } from './validate.js' */
 
 /* The loops go through all slabs of a channel: from `begin`, a row of X from one to the next. Four sums at a time, since
  * an addition waits for the one before it; the same for the others, which saves checks. */
@@ -118,10 +118,10 @@ function normalizeColumns(x, out, spatial, numbers) {
 }
 
 /**
- * @param {Job} job
+ * @param {Problem} job
  * @param {Float32Array} out as long as job.x, of which it may be the very memory
- * @param {Float32Array | null} newMean in training: receives the running mean; one value a channel
- * @param {Float32Array | null} newVar likewise the running variance
+ * @param {Float32Array | Float64Array | null} newMean in training: receives the running mean; one value per channel
+ * @param {Float32Array | Float64Array | null} newVar likewise the running variance
  */
 export function runPlain(job, out, newMean, newVar) {
   const { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon } = job;

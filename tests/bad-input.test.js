@@ -74,7 +74,7 @@ const CASES = [
     'three dimensions',
     { X: { data: X.data, shape: [2, 3, 4] } },
     RangeError,
-    'X.shape must have four dimensions, [B, C, H, W]; got [2, 3, 4]',
+    'X.shape must have four dimensions, [B, C, H, W]; got [2, 3, 4] (pass it as [2, 3, 4, 1])',
   ],
   [
     'a fraction',
@@ -129,32 +129,26 @@ const CASES = [
     'dims unlike shape',
     { X: { data: X.data, shape: X.shape, dims: [2, 3, 4, 1] } },
     RangeError,
-    'X.dims must be as X.shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
+    'X.dims must equal X.shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
   ],
   [
     'dims no array beside a shape',
     { X: { data: X.data, shape: X.shape, dims: 4 } },
     RangeError,
-    'X.dims must be as X.shape, [2, 3, 2, 2]; got 4',
+    'X.dims must equal X.shape, [2, 3, 2, 2]; got 4',
   ],
   ['dims no array', { X: { data: X.data, dims: 4 } }, TypeError, 'X.shape must be an array, [B, C, H, W]; got 4'],
   [
     'an ndarray column by column',
     { X: { data: X.data, shape: X.shape, stride: [1, 2, 6, 12], offset: 0 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], row by row (copy by ops.assign of ndarray-ops); got [1, 2, 6, 12]',
+    "X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first, for instance with ndarray-ops' assign); got [1, 2, 6, 12]",
   ],
   [
     'an ndarray reversed',
     { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, -1], offset: 1 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], row by row (copy by ops.assign of ndarray-ops); got [12, 4, 2, -1]',
-  ],
-  [
-    'an ndarray without an offset',
-    { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, 1] } },
-    RangeError,
-    'X.offset must leave room for shape [2, 3, 2, 2] in 24 values; got undefined',
+    "X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first, for instance with ndarray-ops' assign); got [12, 4, 2, -1]",
   ],
   [
     'an ndarray beyond its data',
@@ -166,7 +160,7 @@ const CASES = [
     'an ndarray of gamma, every second value',
     { gamma: { data: X.data, shape: [3], stride: [2], offset: 0 } },
     RangeError,
-    'gamma.stride must be [1], row by row (copy by ops.assign of ndarray-ops); got [2]',
+    "gamma.stride must be [1], contiguous in row-major order (copy it first, for instance with ndarray-ops' assign); got [2]",
   ],
   [
     'gamma missing',
@@ -186,12 +180,12 @@ const CASES = [
     TypeError,
     'beta must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers, or null for 0; got an Int8Array of 3',
   ],
-  ['gamma too long', { gamma: [1, 2, 3, 4] }, RangeError, 'gamma must hold 3 values, one a channel of X [2, 3, 2, 2]; got 4'],
+  ['gamma too long', { gamma: [1, 2, 3, 4] }, RangeError, 'gamma must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4'],
   [
     'beta too short',
     { beta: new Float32Array(2) },
     RangeError,
-    'beta must hold 3 values, one a channel of X [2, 3, 2, 2]; got 2',
+    'beta must hold 3 values, one per channel of X [2, 3, 2, 2]; got 2 (is X in channels-last order?)',
   ],
   [
     'gamma without shape',
@@ -226,7 +220,7 @@ const CASES = [
     'runningMean too long',
     { runningMean: new Float64Array(4) },
     RangeError,
-    'runningMean must hold 3 values, one a channel of X [2, 3, 2, 2]; got 4',
+    'runningMean must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4',
   ],
   [
     'runningVar of a wrong kind',
@@ -234,12 +228,17 @@ const CASES = [
     TypeError,
     'runningVar must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers; got "three"',
   ],
-  ['runningMean alone', { runningVar: null }, TypeError, 'runningVar must be given where the other of the two is; got null'],
+  [
+    'runningMean alone',
+    { runningVar: null },
+    TypeError,
+    'runningMean and runningVar must both be given or both be null; got null for runningVar alone',
+  ],
   [
     'runningVar alone',
     { runningMean: undefined },
     TypeError,
-    'runningMean must be given where the other of the two is; got null',
+    'runningMean and runningVar must both be given or both be null; got null for runningMean alone',
   ],
   [
     'inference without statistics',
@@ -248,16 +247,10 @@ const CASES = [
     'runningMean and runningVar must be given in inference (training false); got null',
   ],
   [
-    'a negative variance',
-    { runningVar: [1, -0.5, 1] },
+    'a variance below −epsilon in inference',
+    { runningVar: Float32Array.of(1, -0.5, 1), training: false },
     RangeError,
-    'runningVar must hold no negative variance; got -0.5 for channel 1',
-  ],
-  [
-    'a negative variance in inference',
-    { runningVar: Float32Array.of(-1, 1, 1), training: false },
-    RangeError,
-    'runningVar must hold no negative variance; got -1 for channel 0',
+    'runningVar must be −epsilon or more; got -0.5 in channel 1, with epsilon 0.00001',
   ],
 
   ['momentum text', { momentum: '0.1' }, TypeError, 'momentum must be a number in [0, 1]; got "0.1"'],
@@ -307,7 +300,7 @@ const CASES = [
     'out of another shape',
     { options: { out: { data: new Float32Array(24), shape: [3, 2, 2, 2] } } },
     RangeError,
-    "out.shape must be X's, [2, 3, 2, 2]; got [3, 2, 2, 2]",
+    'out.shape must equal X.shape, [2, 3, 2, 2]; got [3, 2, 2, 2]',
   ],
   [
     'out a tensor of doubles',
@@ -339,7 +332,7 @@ test('out overlapping X in part, on either side', () => {
   for (const begin of [0, 7, 9, 16])
     assert.throws(call({ X: tensor, options: { out: memory.subarray(begin, begin + 24) } }), {
       name: 'RangeError',
-      message: "batchNormalization: out must be memory apart from X, or X's own data; got memory that overlaps it",
+      message: "batchNormalization: out must not overlap X, unless it is exactly X's data; got memory that does",
     });
 });
 
@@ -349,7 +342,7 @@ for (const name of ['gamma', 'beta', 'runningMean', 'runningVar'])
     for (const data of [memory.subarray(23, 26), new Float64Array(memory.buffer, 0, 3)])
       assert.throws(call({ [name]: data, options: { out: memory.subarray(0, 24) } }), {
         name: 'RangeError',
-        message: `batchNormalization: out must be memory apart from ${name}; got memory that overlaps it`,
+        message: `batchNormalization: out must not overlap ${name}; got memory that does`,
       });
   });
 
@@ -358,7 +351,7 @@ test('nothing is written before all is checked, out included', () => {
   for (const bad of [
     { gamma: [1, 2] },
     { beta: ['x', 1, 2] },
-    { runningVar: [1, 1, -1] },
+    { runningVar: [1, 1, -1], training: false },
     { momentum: 2 },
     { epsilon: -1 },
     { training: 'yes' },

@@ -52,7 +52,15 @@ test('parameters come in every form', () => {
     for (let k = 0; k < 6; k++) {
       const [g, b, m, v] = [gamma, beta, runningMean, runningVar].map((data) => forms(data)[k]);
       const actual = batchNormalization(X, g, b, m, v, 0.3, 1e-3, isTraining);
-      assert.deepEqual(actual, expected[isTraining ? 'training' : 'inference']);
+      const [output, mean, variance] = expected[isTraining ? 'training' : 'inference'];
+      assert.deepEqual(actual[0], output);
+      for (const [statistic, like] of [
+        [actual[1], mean],
+        [actual[2], variance],
+      ]) {
+        assert.equal(statistic.data.constructor, k % 3 === 0 ? Float32Array : Float64Array);
+        assert.deepEqual({ ...statistic, data: Float32Array.from(statistic.data) }, like);
+      }
     }
 });
 
@@ -65,16 +73,25 @@ test('parameters are read as doubles', () => {
   );
 });
 
-test('inference returns the statistics that came', () => {
+test('inference returns the statistics that were passed', () => {
   const mean = { data: runningMean, shape: [1, 5, 1, 1] };
   const variance = { data: runningVar, shape: [1, 5, 1, 1] };
   const [, sameMean, sameVar] = batchNormalization(X, gamma, beta, mean, variance, 0.1, 1e-5, false);
   assert.equal(sameMean, mean);
   assert.equal(sameVar, variance);
-  for (const form of [runningMean, Float64Array.from(runningMean), Array.from(runningMean), { data: runningMean, shape: [5] }]) {
+  const doubles = Float64Array.from(runningMean);
+  for (const [form, data] of [
+    [runningMean, runningMean],
+    [{ data: runningMean, shape: [5] }, runningMean],
+    [doubles, doubles],
+    [{ data: doubles, shape: [5] }, doubles],
+  ]) {
     const [, wrapped] = batchNormalization(X, gamma, beta, form, runningVar, 0.1, 1e-5, false);
-    assert.deepEqual(wrapped, { data: runningMean, shape: [1, 5, 1, 1] });
+    assert.deepEqual(wrapped, { data, shape: [1, 5, 1, 1] });
+    assert.equal(wrapped.data, data);
   }
+  const [, copied] = batchNormalization(X, gamma, beta, Array.from(runningMean), runningVar, 0.1, 1e-5, false);
+  assert.deepEqual(copied, { data: doubles, shape: [1, 5, 1, 1] });
 });
 
 test('no argument is changed', () => {
@@ -203,7 +220,16 @@ test('empty tensors', () => {
   }
   for (const isTraining of [true, false]) {
     const none = { data: new Float32Array(0), shape: [1, 0, 1, 1] };
-    const results = batchNormalization({ data: new Float32Array(0), shape: [3, 0, 6, 7] }, [], [], [], [], 0.1, 1e-5, isTraining);
+    const results = batchNormalization(
+      { data: new Float32Array(0), shape: [3, 0, 6, 7] },
+      [],
+      [],
+      none,
+      none,
+      0.1,
+      1e-5,
+      isTraining,
+    );
     assert.deepEqual(results, [{ data: new Float32Array(0), shape: [3, 0, 6, 7] }, none, none]);
   }
 });

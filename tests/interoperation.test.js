@@ -52,7 +52,7 @@ function ndarray(data, sizes, offset = 7) {
 test('contiguous ndarrays, in every argument', () => {
   const given = (data) => ndarray(data, [3]);
   assert.deepEqual(batchNormalization(ndarray(X.data, shape), given(gamma), given(Array.from(beta))), expected);
-  const statistics = [ndarray(runningMean, [1, 3, 1, 1]), given(Float64Array.from(runningVar))];
+  const statistics = [ndarray(runningMean, [1, 3, 1, 1]), given(runningVar)];
   const results = batchNormalization(ndarray(X.data, shape), gamma, beta, ...statistics, 0.1, 1e-5, false);
   assert.deepEqual(results, inferred);
 });

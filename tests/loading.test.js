@@ -104,6 +104,43 @@ test('initialize refuses anything else, and works afterwards', () => {
   );
 });
 
+test('initialize refuses the binary of another version, and a look-alike', () => {
+  const printed = inFreshNode(`${MODULE}
+    const bytes = readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm')));
+    const other = bytes.slice();
+    other[other.length - 1] ^= 1; // the contract's last digit
+    const bare = bytes.subarray(0, bytes.length - 28); // as built before there was a section for it
+    for (const wrong of [other, bare])
+      try { initialize(new WebAssembly.Module(wrong)) } catch (error) { console.log(error.constructor.name, error.message) }
+    initialize(module);
+    console.log(backend());`);
+  const expected =
+    "TypeError initialize: module must be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm (if you keep a copy of that file, copy it again); got ";
+  assert.deepEqual(printed.split('\n'), [`${expected}another version`, `${expected}[object WebAssembly.Module]`, 'wasm-simd']);
+});
+
+test('a kernel that computes something else is not used', () => {
+  // Big-endian typed arrays, as far as this machine can pretend: the kernel finds every float32 with its bytes reversed.
+  const printed = inFreshNode(`
+    const { Instance } = WebAssembly;
+    WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) {
+      const { exports } = new Target(...args);
+      const swap = (at, values) => { const view = new DataView(exports.memory.buffer);
+        for (let k = 0; k < values; k++) view.setFloat32(at + 4 * k, view.getFloat32(at + 4 * k, true), false); };
+      const bn_sum = (x, rows, stride, channels, spatial, ...rest) => { swap(x, rows * stride); exports.bn_sum(x, rows, stride, channels, spatial, ...rest); swap(x, rows * stride); };
+      return { exports: { ...exports, bn_sum } };
+    } });
+    const { backend, batchNormalization, initialize } = await import('batchnorm');
+    const { batchNormalization: plain } = await import('batchnorm/js');
+    const X = { data: Float32Array.from({ length: 800 }, (_, i) => Math.sin(i)), shape: [2, 4, 10, 10] };
+    const same = JSON.stringify(batchNormalization(X, null, null)) === JSON.stringify(plain(X, null, null));
+    WebAssembly.Instance = Instance;
+    const before = backend();
+    initialize();
+    console.log(same, before, backend());`);
+  assert.equal(printed, 'true js wasm-simd');
+});
+
 test('backend compiles on demand', () => {
   assert.equal(
     inFreshNode(`${COUNT} const { backend } = await import('batchnorm');
@@ -122,14 +159,34 @@ test('tiny tensors are computed in plain JavaScript: nothing is compiled, and a 
   assert.equal(printed, '-1,1\nwasm-simd');
 });
 
-test('memory that is short for a while is no refusal', () => {
+test('a refusal is remembered until initialize is called', () => {
   const printed = inFreshNode(`
     const { Instance } = WebAssembly;
     let short = true;
     WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { if (short) throw new RangeError('out of memory'); return new Target(...args) } });
-    const { backend } = await import('batchnorm');
-    const first = backend(); short = false; console.log(first, backend());`);
-  assert.equal(printed, 'js wasm-simd');
+    const { backend, initialize } = await import('batchnorm');
+    const first = backend(); short = false; const second = backend(); initialize(); console.log(first, second, backend());`);
+  assert.equal(printed, 'js js wasm-simd');
+});
+
+test('an engine that refuses, for whatever reason, is asked once', () => {
+  for (const [Constructor, reason] of [
+    ['Module', "new RangeError('WebAssembly.Module is disallowed on the main thread, if the buffer size is larger than 4KB')"],
+    ['Module', "new WebAssembly.CompileError('no SIMD')"],
+    ['Instance', "new RangeError('Out of memory: Cannot allocate Wasm memory for new instance')"],
+    ['Instance', 'undefined'],
+  ]) {
+    const printed = inFreshNode(`
+      let tries = 0;
+      WebAssembly.${Constructor} = new Proxy(WebAssembly.${Constructor}, { construct() { tries++; throw ${reason}; } });
+      const { backend, batchNormalization, initialize } = await import('batchnorm');
+      const X = { data: new Float32Array(800), shape: [2, 4, 10, 10] };
+      for (let k = 0; k < 5; k++) batchNormalization(X, null, null);
+      const before = tries;
+      initialize();
+      console.log(before, tries, backend());`);
+    assert.equal(printed, '1 2 js');
+  }
 });
 
 test('a module may come where the embedded binary was refused; one that cannot be instantiated is an Error, and another may follow', () => {
@@ -139,12 +196,12 @@ test('a module may come where the embedded binary was refused; one that cannot b
     console.log(backend());
     let refuse = true;
     WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { if (refuse) throw new WebAssembly.LinkError('no'); return new Target(...args) } });
-    try { initialize(module) } catch (error) { console.log(error.message) }
+    try { initialize(module) } catch (error) { console.log(error.message + ': ' + error.cause.message) }
     refuse = false;
     console.log(backend());
     initialize(module);
     console.log(backend());`);
-  assert.deepEqual(printed.split('\n'), ['js', 'initialize: module refused', 'js', 'wasm-simd']);
+  assert.deepEqual(printed.split('\n'), ['js', 'initialize: module could not be instantiated: no', 'js', 'wasm-simd']);
 });
 
 /** Runs after `refuse`, in a fresh Node: what backend() says, and results beside the plain implementation's own. */

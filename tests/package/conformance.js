@@ -104,7 +104,7 @@ export function conform(library, plain, expected) {
     library.batchNormalization(values([2, 3, 1, 1], 1), [1, 2], null);
     check(false, 'a bad gamma was taken');
   } catch (error) {
-    const message = 'batchNormalization: gamma must hold 3 values, one a channel of X [2, 3, 1, 1]; got 2';
+    const message = 'batchNormalization: gamma must hold 3 values, one per channel of X [2, 3, 1, 1]; got 2';
     check(error instanceof RangeError && error.message === message, `a bad gamma: ${error}`);
   }
   return { backend, checks, failures };

@@ -22,6 +22,16 @@ const gamma: readonly number[] = [1, 2, 3];
 batchNormalization(frozen, gamma, new Float64Array(3), runningMean, runningVar, 0.9, 1e-3, false);
 batchNormalization(X, { data: gamma, shape: [3] } as const, { data: new Float32Array(3), dims: [1, 3, 1, 1] });
 
+// Doubles stay doubles, each of the two statistics by itself.
+const doubles: [Tensor, Tensor<Float64Array>, Tensor] = batchNormalization(X, null, null, new Float64Array(3), runningVar);
+const lists: [Tensor, Tensor<Float64Array>, Tensor<Float64Array>] = plain(X, null, null, gamma, { data: [1, 1, 1], shape: [3] });
+const singles: [Tensor, Tensor, Tensor] = batchNormalization(X, null, null, new Float32Array(3), { data, dims: [3] });
+// @ts-expect-error: a Float64Array where one was given
+const notSingles: [Tensor, Tensor, Tensor] = batchNormalization(X, null, null, new Float64Array(3), null);
+const either = new Float64Array(3) as PerChannel | null;
+const statistic: Tensor | Tensor<Float64Array> = batchNormalization(X, null, null, either, either)[1];
+batchNormalization({ data, shape: Int32Array.of(2, 3, 2, 2) }, null, null);
+
 // undefined takes the default; every argument after beta is optional.
 batchNormalization(X, null, null, undefined, undefined, undefined, undefined, undefined, {});
 
@@ -73,4 +83,22 @@ batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { output: data })
 // @ts-expect-error: no string is a parameter
 batchNormalization(X, 'gamma', null);
 
-export { buffer, float32, fromArray, kept, like, numbers, options, parameters, sizes, triple, which };
+export {
+  buffer,
+  doubles,
+  either,
+  float32,
+  fromArray,
+  kept,
+  like,
+  lists,
+  notSingles,
+  numbers,
+  options,
+  parameters,
+  singles,
+  sizes,
+  statistic,
+  triple,
+  which,
+};

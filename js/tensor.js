@@ -1,0 +1,141 @@
+/* Whatever a tensor comes as → its data, its sizes and where its values begin, each property and element read once. A tensor
+ * of another library may say in many ways how its values lie: only row-major order without gaps is taken. */
+
+/** @param {string | symbol} name */
+const getter = (name) =>
+  /** @type {any} */ (Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name)).get;
+
+/* The getters of the language itself: a property of the same name on the array would run the user's code. */
+const tagOf = getter(Symbol.toStringTag);
+const bufferOf = getter('buffer');
+const beginOf = getter('byteOffset');
+const getLength = getter('length');
+
+/** The name of a typed array's type, from any realm; undefined for anything else. @param {unknown} value @returns {string | undefined} */
+export const typeName = (value) => (ArrayBuffer.isView(value) ? tagOf.call(value) : undefined);
+
+/** @param {unknown} value @returns {value is Float32Array} */
+export const isFloat32Array = (value) => typeName(value) === 'Float32Array';
+
+/** @param {unknown} data of a typed array @returns {number} */
+export const lengthOf = (data) => getLength.call(data);
+
+/** The bytes that a typed array covers. @param {unknown} data @returns {{ buffer: ArrayBuffer, begin: number }} */
+export const bytesOf = (data) => ({ buffer: bufferOf.call(data), begin: beginOf.call(data) });
+
+/**
+ * Part of an array's memory as a plain array of fixed length: without methods of a subclass, and as long as it is now even if
+ * its buffer grows.
+ * @template {Float32Array | Float64Array} Data
+ * @param {Data} data @param {number} begin @param {number} length in elements
+ * @returns {Data}
+ */
+export function view(data, begin, length) {
+  const Type = isFloat32Array(data) ? Float32Array : Float64Array;
+  const bytes = bytesOf(data);
+  return /** @type {any} */ (new Type(bytes.buffer, bytes.begin + Type.BYTES_PER_ELEMENT * begin, length));
+}
+
+/** An object that is no array. @param {unknown} value @returns {value is Record<string, unknown>} */
+export const isObject = (value) =>
+  typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
+
+/** What was given, in a few words. @param {unknown} value @returns {string} */
+export function describe(value) {
+  const type = typeName(value);
+  if (type !== undefined) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of ${lengthOf(value)}`;
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (isObject(value)) return 'an object';
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
+  return /bigint|function|symbol/.test(typeof value) ? `a ${typeof value}` : String(value);
+}
+
+/** @param {unknown} shape */
+export const describeShape = (shape) =>
+  Array.isArray(shape) ? `[${shape.slice(0, 8).map(describe).join(', ')}${shape.length > 8 ? ', …' : ''}]` : describe(shape);
+
+/**
+ * @param {new (message: string) => Error} ErrorType @param {string} argument @param {string} expected @param {string} actual
+ * @returns {never}
+ */
+export function fail(ErrorType, argument, expected, actual) {
+  throw new ErrorType(`batchNormalization: ${argument} must ${expected}; got ${actual}`);
+}
+
+/** The numbers of a list: an array, or an integer typed array; anything else as it is. @param {unknown} value @returns {unknown} */
+function listOf(value) {
+  const isArray = Array.isArray(value);
+  if (!isArray && !/^U?[Ii]nt/.test(typeName(value) ?? '')) return value;
+  const given = /** @type {ArrayLike<unknown>} */ (value);
+  // More than any shape has are not worth reading.
+  const list = new Array(Math.min(isArray ? given.length : lengthOf(given), 9));
+  for (let k = 0; k < list.length; k++) list[k] = given[k];
+  return list;
+}
+
+/** @param {unknown[]} a @param {unknown} b */
+export const same = (a, b) => Array.isArray(b) && a.length === b.length && a.every((size, k) => size === b[k]);
+
+/** @param {unknown[]} sizes */
+export const sizeOf = (sizes) => /** @type {number[]} */ (sizes).reduce((product, size) => product * size, 1);
+
+/**
+ * @typedef {object} Reading
+ * @property {any} given the tensor, or its bare data
+ * @property {any} data not checked
+ * @property {unknown[] | null} sizes null: bare data
+ * @property {boolean} hasShape its own `shape` is an array, as this package returns them
+ * @property {unknown} offset undefined: the data are the tensor's alone
+ */
+
+/**
+ * @param {string} argument @param {any} given a tensor, or bare data
+ * @param {string} expected its shape, for an error
+ * @returns {Reading}
+ */
+export function read(argument, given, expected) {
+  if (!isObject(given)) return { given, data: given, sizes: null, hasShape: false, offset: undefined };
+  const {
+    data,
+    shape,
+    dims,
+    stride,
+    strides,
+    offset,
+    order,
+    fortranOrder,
+    fortran_order: fortran,
+    isContiguous,
+  } = /** @type {any} */ (given);
+  const sizes = listOf(shape ?? dims);
+  if (!Array.isArray(sizes)) {
+    const options = data === undefined && Object.hasOwn(given, 'out') ? ' (options are the ninth argument)' : '';
+    fail(TypeError, `${argument}.shape`, `be an array, ${expected}`, describe(sizes) + options);
+  }
+  if (shape !== undefined && shape !== null && dims !== undefined && dims !== null && dims !== shape) {
+    const others = listOf(dims);
+    if (!same(sizes, others))
+      fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
+  }
+  const copyFirst = "contiguous in row-major order (copy it first, for instance with ndarray-ops' assign)";
+  const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
+  let laidOut = false;
+  for (const [name, stated] of Object.entries({ stride, strides })) {
+    const list = listOf(typeof stated === 'function' ? stated.call(given) : stated);
+    if (list === undefined || list === null) continue;
+    laidOut = true;
+    if (
+      !(
+        Array.isArray(list) &&
+        list.length === sizes.length &&
+        steps.every((step, k) => /** @type {number} */ (sizes[k]) < 2 || list[k] === step)
+      )
+    )
+      fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${copyFirst}`, describeShape(list));
+  }
+  const long = sizes.filter((size) => /** @type {number} */ (size) > 1).length > 1;
+  const contiguous = typeof isContiguous === 'function' ? isContiguous.call(given) : isContiguous;
+  if (long && (fortranOrder || fortran || contiguous === false || (typeof order === 'string' && /^(f|col)/i.test(order))))
+    fail(RangeError, argument, `be ${copyFirst}`, 'another order');
+  return { given, data, sizes, hasShape: Array.isArray(shape), offset: laidOut ? (offset ?? 0) : (offset ?? undefined) };
+}
