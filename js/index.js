@@ -140,19 +140,15 @@ function compute(job, out, newMean, newVar) {
   else run(job, planTiles(job, ...workArea()), out, newMean, newVar);
 }
 
-/** Whether the kernel and plain JavaScript agree on a small example of each layout: an engine that does not is not used. */
+/** Whether the kernel finds a known answer, exact in float32, in each layout: an engine on which it does not is not used. */
 function agrees() {
   return [64, 2].every((spatial) => {
-    const x = Float32Array.from({ length: 4 * spatial }, (_, i) => ((7 * i) % 13) - 4);
-    const parameters = { gamma: null, beta: null, runningMean: null, runningVar: null, momentum: 0, epsilon: 1, training: true };
+    const x = Float32Array.from({ length: 4 * spatial }, (_, i) => (i % 2 ? 7 : 3));
+    const [out, mean, variance] = [x.slice(), x.slice(0, 2), x.slice(0, 2)];
+    const parameters = { gamma: null, beta: null, runningMean: null, runningVar: null, momentum: 0, epsilon: 0, training: true };
     const job = { ...parameters, x, batch: 2, channels: 2, spatial };
-    const results = [new Float32Array(x.length + 4), new Float32Array(x.length + 4)].map((data, k) => {
-      const [out, mean, variance] = [data.subarray(4), data.subarray(0, 2), data.subarray(2, 4)];
-      if (k === 0) runPlain(job, out, mean, variance);
-      else run(job, planTiles(job, ...workArea()), out, mean, variance);
-      return data;
-    });
-    return results[0].every((value, i) => Math.abs(value - results[1][i]) < 1e-4);
+    run(job, planTiles(job, ...workArea()), out, mean, variance);
+    return `${mean},${variance}` === '5,5,4,4' && out.every((y, i) => 2 * y + 5 === x[i]);
   });
 }
 

@@ -92,10 +92,10 @@ export function load(agrees = () => true) {
     try {
       compiled ??= compile();
       instantiate(compiled);
-      if (!agrees()) throw new Error('this engine computes wrong numbers in WebAssembly, or its memory is big-endian');
+      if (!agrees()) throw new Error('wrong results');
     } catch (reason) {
       wasm = /** @type {any} */ (undefined);
-      refusal = reason ?? new Error('no reason was given');
+      refusal = reason ?? 'unknown';
     }
   return wasm !== undefined;
 }
@@ -119,7 +119,7 @@ function checkModule(module) {
   }
   if (own !== contract)
     throw new TypeError(
-      `initialize: module must be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm (if you keep a copy of that file, copy it again); got ${own ? 'another version' : Object.prototype.toString.call(module)}`,
+      `initialize: module must be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm; got ${own ? 'another version (copy the file again)' : Object.prototype.toString.call(module)}`,
     );
 }
 

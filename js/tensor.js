@@ -117,7 +117,7 @@ export function read(argument, given, expected) {
     if (!same(sizes, others))
       fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
   }
-  const copyFirst = "contiguous in row-major order (copy it first, for instance with ndarray-ops' assign)";
+  const copyFirst = 'contiguous in row-major order (copy it first)';
   const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
   let laidOut = false;
   for (const [name, stated] of Object.entries({ stride, strides })) {

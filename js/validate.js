@@ -59,7 +59,7 @@ function readTensor(argument, given) {
   const { data } = reading;
   const sizes = /** @type {unknown[]} */ (reading.sizes);
   if (!isFloat32Array(data)) {
-    const hint = typeof data === 'function' ? ' (for TensorFlow.js, pass { data: X.dataSync(), shape: X.shape })' : '';
+    const hint = typeof data === 'function' ? ' (in TensorFlow.js, use dataSync())' : '';
     fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data) + hint);
   }
   if (sizes.length !== 4) {
@@ -262,14 +262,9 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   const ownMean = viewPerChannel('runningMean', readMean, shape);
   const ownVar = viewPerChannel('runningVar', readVar, shape);
   if ((ownMean === null) !== (ownVar === null))
-    fail(
-      TypeError,
-      'runningMean and runningVar',
-      'both be given or both be null',
-      `null for ${ownMean === null ? 'runningMean' : 'runningVar'} alone`,
-    );
+    fail(TypeError, ownMean === null ? 'runningMean' : 'runningVar', 'be given if the other is', 'null');
   if (!training) {
-    if (ownVar === null) fail(TypeError, 'runningMean and runningVar', 'be given in inference (training false)', 'null');
+    if (ownVar === null) fail(TypeError, 'runningMean and runningVar', 'be given in inference', 'null');
     checkVariance(ownVar, shape[1], epsilon);
   } else if (shape[1] > 0 && x.length === 0)
     fail(RangeError, 'X.shape', 'leave a channel at least one value in training', describeShape(shape));

@@ -249,10 +249,7 @@ test('hints where the cause can be seen', () => {
       /X\.shape .*got \[80, 3\] \(pass it as \[80, 3, 1, 1\]\)$/,
     ],
     [() => batchNormalization({ data: X.data, shape: [2, 3, 2, 4, 5] }, null, null), /\(pass it as \[2, 3, 40, 1\]\)$/],
-    [
-      () => batchNormalization({ data() {}, shape }, null, null),
-      /got a function \(for TensorFlow\.js, pass \{ data: X\.dataSync\(\), shape: X\.shape \}\)$/,
-    ],
+    [() => batchNormalization({ data() {}, shape }, null, null), /got a function XX$/],
   ];
   for (const [run, message] of cases) assert.throws(run, { message });
 });
