@@ -249,7 +249,7 @@ test('hints where the cause can be seen', () => {
       /X\.shape .*got \[80, 3\] \(pass it as \[80, 3, 1, 1\]\)$/,
     ],
     [() => batchNormalization({ data: X.data, shape: [2, 3, 2, 4, 5] }, null, null), /\(pass it as \[2, 3, 40, 1\]\)$/],
-    [() => batchNormalization({ data() {}, shape }, null, null), /got a function XX$/],
+    [() => batchNormalization({ data() {}, shape }, null, null), /got a function \(in TensorFlow\.js, use dataSync\(\)\)$/],
   ];
   for (const [run, message] of cases) assert.throws(run, { message });
 });
