@@ -25,12 +25,26 @@ async function bundlePeers() {
 const peers = await bundlePeers();
 const rewrite = (path, text) =>
   path === '/demo/index.html' && peers ? text.replace('<link rel="icon"', `<meta name="peers" content="${peers}">\n$&`) : text;
-const options = { isolated: true, rewrite };
+const options = { isolated: true, rewrite, home: '/demo/' };
 const wanted = Number(process.env.PORT ?? 8080);
-const { url } = await serve(root, { ...options, port: wanted }).catch((error) => {
-  if (!['EADDRINUSE', 'EACCES'].includes(error.code) || process.env.PORT !== undefined) throw error;
-  return serve(root, options);
-});
+if (!(Number.isInteger(wanted) && wanted >= 0 && wanted < 65536)) {
+  console.error(`PORT must be a port number, 0 to 65535; got ${JSON.stringify(process.env.PORT)}`);
+  process.exit(1);
+}
+
+/** Serves on the first port that is free, from `port` on. @param {number} port @returns {ReturnType<typeof serve>} */
+async function serveFrom(port) {
+  try {
+    return await serve(root, { ...options, port });
+  } catch (error) {
+    if (!['EADDRINUSE', 'EACCES'].includes(error.code)) throw error;
+    const next = port < 65535 && port < wanted + 20 ? port + 1 : 0;
+    console.log(`Port ${port} is not available; trying ${next || 'any that is free'}.`);
+    return serveFrom(next);
+  }
+}
+
+const { url } = await serveFrom(wanted);
 console.log(`batchnorm's demo: ${url}/demo/`);
 console.log(
   peers

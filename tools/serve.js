@@ -1,9 +1,9 @@
-/* A static server on localhost: serve(folder) → { url, missing, close() }, missing the paths that were asked for in vain. Pages
+/* A static server on localhost: serve(folder) → { url, missing, close() }, missing the paths that were not found. It serves only
+ * real files below the folder, no dotfiles, to GET and HEAD, under a local name. Pages
  * under csp/ come with a policy that forbids WebAssembly; `isolated` makes all cross-origin isolated, for finer clocks. */
-import { readFile } from 'node:fs/promises';
+import { readFile, realpath, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { extname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { extname, join, sep } from 'node:path';
 
 const TYPES = {
   '.html': 'text/html; charset=utf-8',
@@ -35,19 +35,29 @@ export async function freePort() {
  * @param {string} [options.under] the path below which the folder's files are, "/some/where"
  * @param {number} [options.port] one that is free if 0
  * @param {(path: string, text: string) => string} [options.rewrite] changes an HTML file
+ * @param {string} [options.home] where / leads to
  */
-export async function serve(folder, { isolated = false, under = '', port = 0, rewrite = (_, text) => text } = {}) {
-  const root = pathToFileURL(join(folder, '/'));
+export async function serve(folder, { isolated = false, under = '', port = 0, rewrite = (_, text) => text, home = '' } = {}) {
+  const root = await realpath(folder);
   const missing = [];
-  const server = createServer(async ({ url }, response) => {
-    // A URL has no way above its root, and fileURLToPath takes no hidden separators.
+  const server = createServer(async ({ url, method, headers }, response) => {
+    // Another name would let a foreign page reach this server by an address that it chose.
+    if (!/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(headers.host ?? '')) return void response.writeHead(403).end();
+    if (method !== 'GET' && method !== 'HEAD') return void response.writeHead(405, { Allow: 'GET, HEAD' }).end();
     let path = url;
     try {
-      path = new URL(url, 'http://localhost').pathname;
-      if (!path.startsWith(`${under}/`)) throw new Error('outside');
-      if (path.endsWith('/')) path += 'index.html';
+      path = decodeURIComponent(new URL(`http://localhost${url}`).pathname);
+      if (!path.startsWith(`${under}/`) || /[/\\]\.|\/\/|\0/.test(path)) throw new Error('outside');
+      let file = await realpath(join(root, path.slice(under.length)));
+      if (file !== root && !file.startsWith(root + sep)) throw new Error('outside');
+      if ((await stat(file)).isDirectory()) {
+        if (!path.endsWith('/')) return void response.writeHead(301, { Location: encodeURI(`${path}/`) }).end();
+        if (path === '/' && home) return void response.writeHead(302, { Location: home }).end();
+        path += 'index.html';
+        file = await realpath(join(file, 'index.html'));
+      }
       const type = TYPES[extname(path) || '.html'] ?? 'application/octet-stream';
-      const body = await readFile(fileURLToPath(new URL(`.${path.slice(under.length)}`, root)));
+      const body = await readFile(file);
       response.setHeader('Content-Type', type);
       if (path.includes('/csp/')) response.setHeader('Content-Security-Policy', "default-src 'self'");
       if (isolated) {
@@ -55,9 +65,8 @@ export async function serve(folder, { isolated = false, under = '', port = 0, re
         response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
       }
       response.end(type === TYPES['.html'] ? rewrite(path, String(body)) : body);
-    } catch (error) {
-      if (error.code === 'EISDIR') return void response.writeHead(301, { Location: `${path}/` }).end();
-      missing.push(path);
+    } catch {
+      if (missing.length < 100) missing.push(path);
       response.writeHead(404).end();
     }
   });
