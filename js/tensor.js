@@ -40,6 +40,9 @@ export function view(data, begin, length) {
 export const isObject = (value) =>
   typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
 
+/** Something that may have a tensor's properties: nd4js makes its arrays of functions. @param {unknown} value @returns {value is Record<string, unknown>} */
+export const isTensor = (value) => isObject(value) || typeof value === 'function';
+
 /** What was given, in a few words. @param {unknown} value @returns {string} */
 export function describe(value) {
   const type = typeName(value);
@@ -51,8 +54,7 @@ export function describe(value) {
 }
 
 /** @param {unknown} shape */
-export const describeShape = (shape) =>
-  Array.isArray(shape) ? `[${shape.slice(0, 8).map(describe).join(', ')}${shape.length > 8 ? ', …' : ''}]` : describe(shape);
+export const describeShape = (shape) => (Array.isArray(shape) ? `[${shape.map(describe).join(', ')}]` : describe(shape));
 
 /**
  * @param {new (message: string) => Error} ErrorType @param {string} argument @param {string} expected @param {string} actual
@@ -94,7 +96,7 @@ export const sizeOf = (sizes) => /** @type {number[]} */ (sizes).reduce((product
  * @returns {Reading}
  */
 export function read(argument, given, expected) {
-  if (!isObject(given)) return { given, data: given, sizes: null, hasShape: false, offset: undefined };
+  if (!isTensor(given)) return { given, data: given, sizes: null, hasShape: false, offset: undefined };
   const {
     data,
     shape,

@@ -9,6 +9,7 @@ import {
   fail,
   isFloat32Array,
   isObject,
+  isTensor,
   lengthOf,
   read,
   same,
@@ -54,7 +55,7 @@ import {
  * @returns {Reading & { sizes: number[] }}
  */
 function readTensor(argument, given) {
-  if (!isObject(given)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(given));
+  if (!isTensor(given)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(given));
   const reading = read(argument, given, '[B, C, H, W]');
   const { data } = reading;
   const sizes = /** @type {unknown[]} */ (reading.sizes);
@@ -251,7 +252,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   const readMean = readPerChannel('runningMean', runningMean, shape);
   const readVar = readPerChannel('runningVar', runningVar, shape);
   const bareOut = isFloat32Array(target);
-  if (target !== undefined && !bareOut && !isObject(target))
+  if (target !== undefined && !bareOut && !isTensor(target))
     fail(TypeError, 'out', `be a Float32Array of ${sizeOf(shape)}, X's length, or a tensor of X's shape`, describe(target));
   const readOut = target === undefined || bareOut ? null : readTensor('out', target);
   // Nothing of the user's runs from here on.
