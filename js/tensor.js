@@ -7,8 +7,8 @@ const getter = (name) =>
 
 /* The getters of the language itself: a property of the same name on the array would run the user's code. */
 const tagOf = getter(Symbol.toStringTag);
-const bufferOf = getter('buffer');
-const beginOf = getter('byteOffset');
+const getBuffer = getter('buffer');
+const getByteOffset = getter('byteOffset');
 const getLength = getter('length');
 
 /** The name of a typed array's type, from any realm; undefined for anything else. @param {unknown} value @returns {string | undefined} */
@@ -17,11 +17,14 @@ export const typeName = (value) => (ArrayBuffer.isView(value) ? tagOf.call(value
 /** @param {unknown} value @returns {value is Float32Array} */
 export const isFloat32Array = (value) => typeName(value) === 'Float32Array';
 
-/** @param {unknown} data of a typed array @returns {number} */
+/** @param {unknown} data a typed array @returns {number} */
 export const lengthOf = (data) => getLength.call(data);
 
-/** The bytes that a typed array covers. @param {unknown} data @returns {{ buffer: ArrayBuffer, begin: number }} */
-export const bytesOf = (data) => ({ buffer: bufferOf.call(data), begin: beginOf.call(data) });
+/** @param {unknown} data a typed array @returns {ArrayBuffer} */
+export const bufferOf = (data) => getBuffer.call(data);
+
+/** @param {unknown} data a typed array @returns {number} */
+export const byteOffsetOf = (data) => getByteOffset.call(data);
 
 /**
  * Part of an array's memory as a plain array of fixed length: without methods of a subclass, and as long as it is now even if
@@ -31,9 +34,13 @@ export const bytesOf = (data) => ({ buffer: bufferOf.call(data), begin: beginOf.
  * @returns {Data}
  */
 export function view(data, begin, length) {
-  const Type = isFloat32Array(data) ? Float32Array : Float64Array;
-  const bytes = bytesOf(data);
-  return /** @type {any} */ (new Type(bytes.buffer, bytes.begin + Type.BYTES_PER_ELEMENT * begin, length));
+  const buffer = bufferOf(data);
+  const offset = byteOffsetOf(data);
+  return /** @type {any} */ (
+    isFloat32Array(data)
+      ? new Float32Array(buffer, offset + 4 * begin, length)
+      : new Float64Array(buffer, offset + 8 * begin, length)
+  );
 }
 
 /** An object that is no array. @param {unknown} value @returns {value is Record<string, unknown>} */
@@ -67,7 +74,7 @@ export function fail(ErrorType, argument, expected, actual) {
 /** The numbers of a list: an array, or an integer typed array; anything else as it is. @param {unknown} value @returns {unknown} */
 function listOf(value) {
   const isArray = Array.isArray(value);
-  if (!isArray && !/^U?[Ii]nt/.test(typeName(value) ?? '')) return value;
+  if (!isArray && !(ArrayBuffer.isView(value) && /^U?[Ii]nt/.test(/** @type {string} */ (typeName(value))))) return value;
   const given = /** @type {ArrayLike<unknown>} */ (value);
   // More than any shape has are not worth reading.
   const list = new Array(Math.min(isArray ? given.length : lengthOf(given), 9));
@@ -119,25 +126,35 @@ export function read(argument, given, expected) {
     if (!same(sizes, others))
       fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
   }
-  const copyFirst = 'contiguous in row-major order (copy it first)';
-  const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
-  let laidOut = false;
-  for (const [name, stated] of Object.entries({ stride, strides })) {
-    const list = listOf(typeof stated === 'function' ? stated.call(given) : stated);
-    if (list === undefined || list === null) continue;
-    laidOut = true;
-    if (
-      !(
-        Array.isArray(list) &&
-        list.length === sizes.length &&
-        steps.every((step, k) => /** @type {number} */ (sizes[k]) < 2 || list[k] === step)
-      )
-    )
-      fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${copyFirst}`, describeShape(list));
-  }
-  const long = sizes.filter((size) => /** @type {number} */ (size) > 1).length > 1;
+  const hasStride = checkSteps(argument, 'stride', stride, given, sizes);
+  const hasStrides = checkSteps(argument, 'strides', strides, given, sizes);
   const contiguous = typeof isContiguous === 'function' ? isContiguous.call(given) : isContiguous;
-  if (long && (fortranOrder || fortran || contiguous === false || (typeof order === 'string' && /^(f|col)/i.test(order))))
-    fail(RangeError, argument, `be ${copyFirst}`, 'another order');
-  return { given, data, sizes, hasShape: Array.isArray(shape), offset: laidOut ? (offset ?? 0) : (offset ?? undefined) };
+  if (
+    (fortranOrder || fortran || contiguous === false || (typeof order === 'string' && /^(f|col)/i.test(order))) &&
+    sizes.filter((size) => /** @type {number} */ (size) > 1).length > 1
+  )
+    fail(RangeError, argument, `be ${CONTIGUOUS}`, 'another order');
+  return { given, data, sizes, hasShape: Array.isArray(shape), offset: offset ?? (hasStride || hasStrides ? 0 : undefined) };
+}
+
+const CONTIGUOUS = 'contiguous in row-major order (copy it first)';
+
+/**
+ * Checks the steps from value to value along each dimension, if a tensor states them.
+ * @param {string} argument @param {string} name @param {unknown} stated @param {object} tensor @param {unknown[]} sizes
+ * @returns {boolean} whether it does
+ */
+function checkSteps(argument, name, stated, tensor, sizes) {
+  const list = listOf(typeof stated === 'function' ? stated.call(tensor) : stated);
+  if (list === undefined || list === null) return false;
+  const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
+  if (
+    !(
+      Array.isArray(list) &&
+      list.length === sizes.length &&
+      steps.every((step, k) => /** @type {number} */ (sizes[k]) < 2 || list[k] === step)
+    )
+  )
+    fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${CONTIGUOUS}`, describeShape(list));
+  return true;
 }

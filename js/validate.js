@@ -3,7 +3,8 @@
  * are lengths and memory checked, since reading may run the user's code, which may change them. Writes nothing. */
 
 import {
-  bytesOf,
+  bufferOf,
+  byteOffsetOf,
   describe,
   describeShape,
   fail,
@@ -76,7 +77,9 @@ function readTensor(argument, given) {
         'be four non-negative integers, [B, C, H, W]',
         describeShape(sizes),
       );
-  return { ...reading, sizes: sizes.map((size) => /** @type {number} */ (size) + 0) };
+  // −0 is 0.
+  reading.sizes = sizes.map((size) => /** @type {number} */ (size) + 0);
+  return /** @type {any} */ (reading);
 }
 
 /**
@@ -89,7 +92,7 @@ function readPerChannel(argument, given, shape, orNull = '') {
   const reading = read(argument, given, '[1, C, 1, 1] or [C]');
   const { data, sizes } = reading;
   const name = sizes ? `${argument}.data` : argument;
-  if (!Array.isArray(data) && !/^Float(32|64)Array$/.test(typeName(data) ?? ''))
+  if (!Array.isArray(data) && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
     fail(
       TypeError,
       name,
@@ -107,7 +110,7 @@ function readPerChannel(argument, given, shape, orNull = '') {
     if (typeof number !== 'number') fail(TypeError, `${name}[${begin + c}]`, 'be a number', describe(number));
     copy[c] = number;
   }
-  return { ...reading, data: copy, hasShape: false, offset: undefined };
+  return { given, data: copy, sizes, hasShape: false, offset: undefined };
 }
 
 /**
@@ -141,14 +144,16 @@ function checkOffset(argument, offset, sizes, length) {
   return begin;
 }
 
-/** A detached array has length 0, and its buffer takes no new view. @param {string} argument @param {unknown} data */
-function checkAttached(argument, data) {
-  if (lengthOf(data) > 0) return;
-  try {
-    new Uint8Array(bytesOf(data).buffer);
-  } catch {
-    fail(TypeError, argument, 'not be detached', 'an array whose buffer was transferred');
-  }
+/** The length of a typed array. A detached one has length 0, and its buffer takes no new view. @param {string} argument @param {unknown} data */
+function attachedLength(argument, data) {
+  const length = lengthOf(data);
+  if (length === 0)
+    try {
+      new Uint8Array(bufferOf(data));
+    } catch {
+      fail(TypeError, argument, 'not be detached', 'an array whose buffer was transferred');
+    }
+  return length;
 }
 
 /**
@@ -157,8 +162,7 @@ function checkAttached(argument, data) {
  * @returns {Float32Array}
  */
 function viewTensor(argument, { data, sizes, offset }) {
-  checkAttached(`${argument}.data`, data);
-  const length = lengthOf(data);
+  const length = attachedLength(`${argument}.data`, data);
   const size = sizeOf(sizes);
   if (offset !== undefined) return view(data, checkOffset(argument, offset, sizes, length), size);
   if (length !== size)
@@ -180,8 +184,7 @@ function viewPerChannel(argument, reading, shape) {
   if (reading === null) return null;
   const { data, sizes, offset } = reading;
   const name = sizes ? `${argument}.data` : argument;
-  if (shape[1] > 0) checkAttached(name, data);
-  const length = lengthOf(data);
+  const length = attachedLength(name, data);
   const begin = checkLength(argument, name, length, reading, shape[1], shape);
   return offset === undefined || (begin === 0 && length === shape[1]) ? data : view(data, begin, shape[1]);
 }
@@ -216,13 +219,10 @@ function checkVariance(runningVar, channels, epsilon) {
 /** @param {Float32Array} out @param {string} argument @param {Float32Array | Float64Array | null} data */
 function checkApart(out, argument, data) {
   if (data === null) return;
-  const a = bytesOf(out);
-  const b = bytesOf(data);
-  if (
-    a.buffer === b.buffer &&
-    a.begin < b.begin + (isFloat32Array(data) ? 4 : 8) * lengthOf(data) &&
-    b.begin < a.begin + 4 * out.length
-  )
+  if (out.buffer !== bufferOf(data)) return;
+  const begin = byteOffsetOf(data);
+  const end = begin + (isFloat32Array(data) ? 4 : 8) * lengthOf(data);
+  if (out.byteOffset < end && begin < out.byteOffset + out.byteLength)
     fail(RangeError, 'out', `not overlap ${argument}`, 'memory that does');
 }
 
@@ -277,8 +277,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
         fail(RangeError, 'out.shape', `equal X.shape, ${describeShape(shape)}`, describeShape(readOut.sizes));
       out = viewTensor('out', readOut);
     } else {
-      checkAttached('out', target);
-      const length = lengthOf(target);
+      const length = attachedLength('out', target);
       if (length !== x.length)
         fail(RangeError, 'out', `hold ${x.length} values, as X ${describeShape(shape)} does`, String(length));
       out = view(/** @type {Float32Array} */ (target), 0, length);
