@@ -94,7 +94,8 @@ export const sizeOf = (sizes) => /** @type {number[]} */ (sizes).reduce((product
  * @property {any} data not checked
  * @property {unknown[] | null} sizes null: bare data
  * @property {boolean} hasShape its own `shape` is an array, as this package returns them
- * @property {unknown} offset undefined: the data are the tensor's alone
+ * @property {unknown} offset undefined: the data hold nothing else. A view of numpy-ts has its base's data and does not say where
+ *   in them it begins, so an offset is never assumed
  */
 
 /**
@@ -126,15 +127,15 @@ export function read(argument, given, expected) {
     if (!same(sizes, others))
       fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
   }
-  const hasStride = checkSteps(argument, 'stride', stride, given, sizes);
-  const hasStrides = checkSteps(argument, 'strides', strides, given, sizes);
+  checkSteps(argument, 'stride', stride, given, sizes);
+  checkSteps(argument, 'strides', strides, given, sizes);
   const contiguous = typeof isContiguous === 'function' ? isContiguous.call(given) : isContiguous;
   if (
     (fortranOrder || fortran || contiguous === false || (typeof order === 'string' && /^(f|col)/i.test(order))) &&
     sizes.filter((size) => /** @type {number} */ (size) > 1).length > 1
   )
     fail(RangeError, argument, `be ${CONTIGUOUS}`, 'another order');
-  return { given, data, sizes, hasShape: Array.isArray(shape), offset: offset ?? (hasStride || hasStrides ? 0 : undefined) };
+  return { given, data, sizes, hasShape: Array.isArray(shape), offset: offset ?? undefined };
 }
 
 const CONTIGUOUS = 'contiguous in row-major order (copy it first)';
@@ -142,11 +143,10 @@ const CONTIGUOUS = 'contiguous in row-major order (copy it first)';
 /**
  * Checks the steps from value to value along each dimension, if a tensor states them.
  * @param {string} argument @param {string} name @param {unknown} stated @param {object} tensor @param {unknown[]} sizes
- * @returns {boolean} whether it does
  */
 function checkSteps(argument, name, stated, tensor, sizes) {
   const list = listOf(typeof stated === 'function' ? stated.call(tensor) : stated);
-  if (list === undefined || list === null) return false;
+  if (list === undefined || list === null) return;
   const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
   if (
     !(
@@ -156,5 +156,4 @@ function checkSteps(argument, name, stated, tensor, sizes) {
     )
   )
     fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${CONTIGUOUS}`, describeShape(list));
-  return true;
 }

@@ -95,6 +95,16 @@ for (const [name, call] of IMPLEMENTATIONS) {
     assert.throws(() => call(X, parameter, null), { message: /gamma.strides must be \[1\], contiguous/ });
   });
 
+  test(`${name}: without an offset, data that hold more than the tensor are rejected, contiguous or not`, () => {
+    for (const stated of [{}, { stride: ROW_MAJOR }, { strides: ROW_MAJOR }, { strides: ROW_MAJOR, offset: undefined }])
+      assert.throws(() => call({ data: X.data, shape: [1, 3, 8, 5], ...stated }, null, null), {
+        name: 'RangeError',
+        message: 'batchNormalization: X.data must hold 120 values, the product of X.shape [1, 3, 8, 5]; got 240',
+      });
+    const second = call({ data: X.data, shape: [1, 3, 8, 5], strides: ROW_MAJOR, offset: 120 }, null, null);
+    assert.deepEqual(second, call({ data: X.data.slice(120), shape: [1, 3, 8, 5] }, null, null));
+  });
+
   test(`${name}: the order of at most one dimension above 1 does not matter`, () => {
     const flat = { data: X.data, shape: [1, 1, 1, size] };
     assert.deepEqual(call({ ...flat, order: 'F', fortranOrder: true }, null, null), call(flat, null, null));
