@@ -28,8 +28,8 @@ const TINY = 128;
 
 /**
  * A tensor as it may be given: data and shape, or dims in place of shape, as in onnxruntime's Tensor (with both, they must
- * agree). The values must be contiguous in row-major order, from `offset` on; without one, data holds nothing else. A tensor that says otherwise by
- * stride, strides, order, fortranOrder, fortran_order or isContiguous, as those of other libraries do, is an error.
+ * agree). The values must be contiguous in row-major order, from `offset` on; without one, data holds nothing else. A tensor
+ * that says otherwise by stride, strides, order, fortranOrder, fortran_order or isContiguous is an error.
  * @template Data
  * @typedef {{
  *   readonly data: Data,
