@@ -127,6 +127,8 @@ export function read(argument, given, expected) {
     if (!same(sizes, others))
       fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
   }
+  // No data, no order: the caller says what is wrong with them, such as TensorFlow.js' method of that name.
+  if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes, hasShape: false, offset: undefined };
   checkSteps(argument, 'stride', stride, given, sizes);
   checkSteps(argument, 'strides', strides, given, sizes);
   const contiguous = typeof isContiguous === 'function' ? isContiguous.call(given) : isContiguous;
