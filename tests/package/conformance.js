@@ -24,12 +24,15 @@ const upTo = (most) => 1 + Math.floor(next() * most);
 for (let k = 0; k < 60; k++) SHAPES.push(k % 2 ? [upTo(40), upTo(9), upTo(6), upTo(6)] : [upTo(5), upTo(9), upTo(25), upTo(25)]);
 const LARGE = [3, 4, 500, 501];
 
-/** FNV-1a over the bits of float32 arrays, any NaN like any other. */
+/** FNV-1a over the words of float32 arrays, any NaN like any other. */
 function hash(...arrays) {
   let value = 0x811c9dc5;
-  for (const data of arrays)
-    for (const bits of new Uint32Array(Float32Array.from(data, (x) => (Number.isNaN(x) ? Number.NaN : x)).buffer))
-      for (let shift = 0; shift < 32; shift += 8) value = Math.imul(value ^ ((bits >>> shift) & 255), 0x01000193);
+  for (const data of arrays) {
+    const copy = new Float32Array(data);
+    for (let i = 0; i < copy.length; i++) if (Number.isNaN(copy[i])) copy[i] = Number.NaN;
+    const words = new Uint32Array(copy.buffer);
+    for (let i = 0; i < words.length; i++) value = Math.imul(value ^ words[i], 0x01000193);
+  }
   return value >>> 0;
 }
 
