@@ -15,8 +15,8 @@ import { runPlain } from './plain.js';
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
- * @param {Mean | null} [runningMean] default null: in training it starts at 0; inference needs it
- * @param {Var | null} [runningVar] default null: in training it starts at 1; inference needs it
+ * @param {Mean} [runningMean] default null: in training it starts at 0; inference needs it
+ * @param {Var} [runningVar] default null: in training it starts at 1; inference needs it
  * @param {number} [momentum] in [0, 1], default 0.1: the weight of the old running statistics (PyTorch's m is 1 − momentum)
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
@@ -34,8 +34,8 @@ export function batchNormalization(
   X,
   gamma,
   beta,
-  runningMean = null,
-  runningVar = null,
+  runningMean = /** @type {any} */ (null),
+  runningVar = /** @type {any} */ (null),
   momentum = 0.1,
   epsilon = 1e-5,
   training = true,

@@ -58,7 +58,9 @@ const TINY = 128;
  * A running statistic as it is returned: of doubles if doubles were given, as a Float64Array or an array of numbers.
  * @template Given
  * @typedef {Given extends null | undefined ? Tensor<NewArray>
- *   : Given extends Float32Array | { readonly data: Float32Array } ? Tensor<Float32Array> : Tensor<Float64Array>} Statistic
+ *   : Given extends Float32Array ? Tensor<Float32Array>
+ *   : Given extends { readonly data: infer Data } ? (Data extends Float32Array ? Tensor<Float32Array> : Tensor<Float64Array>)
+ *   : Tensor<Float64Array>} Statistic
  */
 
 /**
@@ -100,8 +102,8 @@ const TINY = 128;
  * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
- * @param {Mean | null} [runningMean] default null: in training it starts at 0; inference needs it
- * @param {Var | null} [runningVar] default null: in training it starts at 1; inference needs it
+ * @param {Mean} [runningMean] default null: in training it starts at 0; inference needs it
+ * @param {Var} [runningVar] default null: in training it starts at 1; inference needs it
  * @param {number} [momentum] in [0, 1], default 0.1: the weight of the old running statistics
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
@@ -124,8 +126,8 @@ export function batchNormalization(
   X,
   gamma,
   beta,
-  runningMean = null,
-  runningVar = null,
+  runningMean = /** @type {any} */ (null),
+  runningVar = /** @type {any} */ (null),
   momentum = 0.1,
   epsilon = 1e-5,
   training = true,

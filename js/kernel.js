@@ -95,7 +95,8 @@ export function load(agrees = () => true) {
       if (!agrees()) throw new Error('wrong results');
     } catch (reason) {
       wasm = /** @type {any} */ (undefined);
-      refusal = reason ?? 'unknown';
+      // A stack that overflowed says nothing about the engine.
+      if (!/stack|recursion/.test(`${reason}`)) refusal = reason ?? 'unknown';
     }
   return wasm !== undefined;
 }
@@ -105,8 +106,11 @@ export function forgetRefusal() {
   refusal = undefined;
 }
 
-/** Why the last load() failed. */
-export const lastRefusal = () => refusal;
+/** Why the last load() failed; its module is not used again. */
+export function lastRefusal() {
+  compiled = undefined;
+  return refusal;
+}
 
 /** @param {WebAssembly.Module} module */
 function checkModule(module) {

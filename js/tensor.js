@@ -54,6 +54,7 @@ export const isTensor = (value) => isObject(value) || typeof value === 'function
 export function describe(value) {
   const type = typeName(value);
   if (type !== undefined) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of ${lengthOf(value)}`;
+  if (ArrayBuffer.isView(value)) return 'a DataView';
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (isObject(value)) return 'an object';
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
@@ -76,9 +77,10 @@ function listOf(value) {
   const isArray = Array.isArray(value);
   if (!isArray && !(ArrayBuffer.isView(value) && /^U?[Ii]nt/.test(/** @type {string} */ (typeName(value))))) return value;
   const given = /** @type {ArrayLike<unknown>} */ (value);
+  const length = isArray ? given.length : lengthOf(given);
+  const list = [];
   // More than any shape has are not worth reading.
-  const list = new Array(Math.min(isArray ? given.length : lengthOf(given), 9));
-  for (let k = 0; k < list.length; k++) list[k] = given[k];
+  for (let k = 0; k < length && k < 9; k++) list.push(given[k]);
   return list;
 }
 
@@ -129,14 +131,17 @@ export function read(argument, given, expected) {
   }
   // No data, no order: the caller says what is wrong with them, such as TensorFlow.js' method of that name.
   if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes, hasShape: false, offset: undefined };
-  checkSteps(argument, 'stride', stride, given, sizes);
-  checkSteps(argument, 'strides', strides, given, sizes);
-  const contiguous = typeof isContiguous === 'function' ? isContiguous.call(given) : isContiguous;
-  if (
-    (fortranOrder || fortran || contiguous === false || (typeof order === 'string' && /^(f|col)/i.test(order))) &&
-    sizes.filter((size) => /** @type {number} */ (size) > 1).length > 1
-  )
-    fail(RangeError, argument, `be ${CONTIGUOUS}`, 'another order');
+  const ask = (/** @type {unknown} */ stated) => (typeof stated === 'function' ? stated.call(given) : stated);
+  const stated = { stride: ask(stride), strides: ask(strides) };
+  const ordered = ask(isContiguous) ?? true;
+  const named = ask(order);
+  const swapped = ask(fortranOrder) || ask(fortran) || (typeof named === 'string' && /^(f|col)/i.test(named));
+  // Without values every order will do; sizes that are none are the caller's to reject.
+  if (sizes.every((size) => Number.isSafeInteger(size) && size > 0)) {
+    for (const [name, steps] of Object.entries(stated)) checkSteps(argument, name, steps, sizes);
+    if ((swapped || !ordered) && sizes.filter((size) => size > 1).length > 1)
+      fail(RangeError, argument, `be ${CONTIGUOUS}`, 'another order');
+  }
   return { given, data, sizes, hasShape: Array.isArray(shape), offset: offset ?? undefined };
 }
 
@@ -144,18 +149,12 @@ const CONTIGUOUS = 'contiguous in row-major order (copy it first)';
 
 /**
  * Checks the steps from value to value along each dimension, if a tensor states them.
- * @param {string} argument @param {string} name @param {unknown} stated @param {object} tensor @param {unknown[]} sizes
+ * @param {string} argument @param {string} name @param {unknown} stated @param {number[]} sizes
  */
-function checkSteps(argument, name, stated, tensor, sizes) {
-  const list = listOf(typeof stated === 'function' ? stated.call(tensor) : stated);
+function checkSteps(argument, name, stated, sizes) {
+  const list = listOf(stated);
   if (list === undefined || list === null) return;
   const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
-  if (
-    !(
-      Array.isArray(list) &&
-      list.length === sizes.length &&
-      steps.every((step, k) => /** @type {number} */ (sizes[k]) < 2 || list[k] === step)
-    )
-  )
+  if (!(Array.isArray(list) && list.length === sizes.length && steps.every((step, k) => sizes[k] < 2 || list[k] === step)))
     fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${CONTIGUOUS}`, describeShape(list));
 }

@@ -64,11 +64,6 @@ function readTensor(argument, given) {
     const hint = typeof data === 'function' ? ' (in TensorFlow.js, use dataSync())' : '';
     fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data) + hint);
   }
-  if (sizes.length !== 4) {
-    const [batch, channels, ...rest] = /** @type {number[]} */ (sizes);
-    const hint = sizes.length > 1 && sizes.length < 9 ? ` (pass it as ${describeShape([batch, channels, sizeOf(rest), 1])})` : '';
-    fail(RangeError, `${argument}.shape`, 'have four dimensions, [B, C, H, W]', describeShape(sizes) + hint);
-  }
   for (const size of sizes)
     if (!(Number.isSafeInteger(size) && /** @type {number} */ (size) >= 0))
       fail(
@@ -77,6 +72,11 @@ function readTensor(argument, given) {
         'be four non-negative integers, [B, C, H, W]',
         describeShape(sizes),
       );
+  if (sizes.length !== 4) {
+    const [batch, channels, ...rest] = /** @type {number[]} */ (sizes);
+    const hint = sizes.length > 1 && sizes.length < 9 ? ` (pass it as ${describeShape([batch, channels, sizeOf(rest), 1])})` : '';
+    fail(RangeError, `${argument}.shape`, 'have four dimensions, [B, C, H, W]', describeShape(sizes) + hint);
+  }
   // −0 is 0.
   reading.sizes = sizes.map((size) => /** @type {number} */ (size) + 0);
   return /** @type {any} */ (reading);
@@ -140,7 +140,12 @@ function checkLength(argument, name, length, { offset, sizes }, channels, shape)
 function checkOffset(argument, offset, sizes, length) {
   const begin = /** @type {number} */ (offset);
   if (!(Number.isSafeInteger(begin) && begin >= 0 && begin + sizeOf(sizes) <= length))
-    fail(RangeError, `${argument}.offset`, `leave room for shape ${describeShape(sizes)} in ${length} values`, describe(offset));
+    fail(
+      typeof offset === 'number' ? RangeError : TypeError,
+      `${argument}.offset`,
+      `leave room for shape ${describeShape(sizes)} in ${length} values`,
+      describe(offset),
+    );
   return begin;
 }
 
@@ -268,7 +273,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
     if (ownVar === null) fail(TypeError, 'runningMean and runningVar', 'be given in inference', 'null');
     checkVariance(ownVar, shape[1], epsilon);
   } else if (shape[1] > 0 && x.length === 0)
-    fail(RangeError, 'X.shape', 'leave a channel at least one value in training', describeShape(shape));
+    fail(RangeError, 'X.shape', 'give each channel a value in training', describeShape(shape));
 
   let out = null;
   if (target !== undefined) {

@@ -122,7 +122,7 @@ const CASES = [
     'no values a channel',
     { X: { data: new Float32Array(0), shape: [0, 3, 2, 2] } },
     RangeError,
-    'X.shape must leave a channel at least one value in training; got [0, 3, 2, 2]',
+    'X.shape must give each channel a value in training; got [0, 3, 2, 2]',
   ],
 
   [
@@ -136,6 +136,42 @@ const CASES = [
     { X: { data: X.data, shape: X.shape, dims: 4 } },
     RangeError,
     'X.dims must equal X.shape, [2, 3, 2, 2]; got 4',
+  ],
+  [
+    'sizes that are bigints, with strides',
+    { X: { data: X.data, shape: [2n, 3n, 2n, 2n], strides: [12, 4, 2, 1] } },
+    TypeError,
+    'X.shape must be four non-negative integers, [B, C, H, W]; got [a bigint, a bigint, a bigint, a bigint]',
+  ],
+  [
+    'three sizes, one a symbol',
+    { X: { data: X.data, shape: [2, 3, Symbol('four')] } },
+    TypeError,
+    'X.shape must be four non-negative integers, [B, C, H, W]; got [2, 3, a symbol]',
+  ],
+  [
+    'a size that is no number, in another order',
+    { X: { data: X.data, shape: [Object.create(null), 3, 2, 2], order: 'F' } },
+    TypeError,
+    'X.shape must be four non-negative integers, [B, C, H, W]; got [an object, 3, 2, 2]',
+  ],
+  [
+    'an offset that is text',
+    { X: { data: X.data, shape: X.shape, offset: '0' } },
+    TypeError,
+    'X.offset must leave room for shape [2, 3, 2, 2] in 24 values; got "0"',
+  ],
+  [
+    'a negative offset',
+    { X: { data: X.data, shape: X.shape, offset: -1 } },
+    RangeError,
+    'X.offset must leave room for shape [2, 3, 2, 2] in 24 values; got -1',
+  ],
+  [
+    'gamma a DataView',
+    { gamma: new DataView(new ArrayBuffer(12)) },
+    TypeError,
+    'gamma must be a tensor of shape [1, C, 1, 1] or [C], a Float32Array, a Float64Array or an array of numbers, or null for 1; got a DataView',
   ],
   ['dims no array', { X: { data: X.data, dims: 4 } }, TypeError, 'X.shape must be an array, [B, C, H, W]; got 4'],
   [

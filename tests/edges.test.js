@@ -59,6 +59,8 @@ for (const [name, call] of IMPLEMENTATIONS) {
       { fortran_order: false },
       { isContiguous: true },
       { isContiguous: () => true },
+      { order: () => 'C' },
+      { fortranOrder: () => false },
       { offset: 0 },
       { offset: null, stride: null },
     ])
@@ -79,6 +81,9 @@ for (const [name, call] of IMPLEMENTATIONS) {
       { fortran_order: true },
       { isContiguous: false },
       { isContiguous: () => false },
+      { isContiguous: () => 0 },
+      { order: () => 'F' },
+      { fortranOrder: () => true },
     ];
     for (const stated of wrong) {
       const tensor = { ...BASE, ...stated };
@@ -103,6 +108,13 @@ for (const [name, call] of IMPLEMENTATIONS) {
       });
     const second = call({ data: X.data, shape: [1, 3, 8, 5], strides: ROW_MAJOR, offset: 120 }, null, null);
     assert.deepEqual(second, call({ data: X.data.slice(120), shape: [1, 3, 8, 5] }, null, null));
+  });
+
+  test(`${name}: without values every order will do`, () => {
+    const empty = { data: new Float32Array(0), shape: [2, 0, 2, 2] };
+    const result = call(empty, [], []);
+    for (const stated of [{ strides: [4, 4, 2, 1] }, { order: 'F' }])
+      assert.deepEqual(call({ ...empty, ...stated }, [], []), result);
   });
 
   test(`${name}: the order of at most one dimension above 1 does not matter`, () => {

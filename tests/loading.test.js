@@ -122,6 +122,26 @@ test('initialize refuses the binary of another version, and a look-alike', () =>
   ]);
 });
 
+test('a stack that overflows while the kernel is loaded is no refusal', () => {
+  const printed = inFreshNode(`
+    const { Instance } = WebAssembly;
+    let overflows = true;
+    WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { if (overflows) (function again() { again() })(); return new Target(...args) } });
+    const { backend } = await import('batchnorm');
+    const first = backend(); overflows = false; console.log(first, backend());`);
+  assert.equal(printed, 'js wasm-simd');
+});
+
+test('a module that fails is not kept: the embedded binary follows', () => {
+  const printed = inFreshNode(`${MODULE}
+    const { Instance } = WebAssembly;
+    WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { if (args[0] === module) throw new Error('unusable'); return new Target(...args) } });
+    try { initialize(module) } catch (error) { console.log(error.cause.message) }
+    initialize();
+    console.log(backend());`);
+  assert.equal(printed, 'unusable\nwasm-simd');
+});
+
 test('a kernel that computes something else is not used', () => {
   // Big-endian typed arrays, as far as this machine can pretend: the kernel finds every float32 with its bytes reversed.
   const printed = inFreshNode(`

@@ -28,6 +28,11 @@ const lists: [Tensor, Tensor<Float64Array>, Tensor<Float64Array>] = plain(X, nul
 const singles: [Tensor, Tensor, Tensor] = batchNormalization(X, null, null, new Float32Array(3), { data, dims: [3] });
 // @ts-expect-error: a Float64Array where one was given
 const notSingles: [Tensor, Tensor, Tensor] = batchNormalization(X, null, null, new Float64Array(3), null);
+// @ts-expect-error: null gives a Float32Array
+const notNull: Tensor<Float64Array> = batchNormalization(X, null, null, new Float64Array(3) as Float64Array | null, null)[1];
+declare const mixed: Tensor<Float32Array | Float64Array>;
+// @ts-expect-error: either may be returned
+const notDoubles: Tensor<Float64Array> = batchNormalization(X, null, null, mixed, null)[1];
 const either = new Float64Array(3) as PerChannel | null;
 const statistic: Tensor | Tensor<Float64Array> = batchNormalization(X, null, null, either, either)[1];
 batchNormalization({ data, shape: Int32Array.of(2, 3, 2, 2) }, null, null);
@@ -92,6 +97,8 @@ export {
   kept,
   like,
   lists,
+  notDoubles,
+  notNull,
   notSingles,
   numbers,
   options,
