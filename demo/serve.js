@@ -9,6 +9,13 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const installed =
   !process.argv.includes('--alone') && existsSync(new URL('../bench/peers/node_modules/onnxruntime-web', import.meta.url));
 
+const { PORT = '8080' } = process.env;
+const wanted = Number(PORT);
+if (!/^\d+$/.test(PORT) || wanted > 65535) {
+  console.error(`PORT must be a port number, 0 to 65535; got ${JSON.stringify(PORT)}.`);
+  process.exit(1);
+}
+
 /** Bundles the other libraries for the race, if they are there. @returns {Promise<string>} where they are, as the page names it */
 async function bundlePeers() {
   if (!installed) return '';
@@ -26,11 +33,6 @@ const peers = await bundlePeers();
 const rewrite = (path, text) =>
   path === '/demo/index.html' && peers ? text.replace('<link rel="icon"', `<meta name="peers" content="${peers}">\n$&`) : text;
 const options = { isolated: true, rewrite, home: '/demo/' };
-const wanted = Number(process.env.PORT ?? 8080);
-if (!(Number.isInteger(wanted) && wanted >= 0 && wanted < 65536)) {
-  console.error(`PORT must be a port number, 0 to 65535; got ${JSON.stringify(process.env.PORT)}`);
-  process.exit(1);
-}
 
 /** Serves on the first port that is free, from `port` on. @param {number} port @returns {ReturnType<typeof serve>} */
 async function serveFrom(port) {
@@ -38,13 +40,15 @@ async function serveFrom(port) {
     return await serve(root, { ...options, port });
   } catch (error) {
     if (!['EADDRINUSE', 'EACCES'].includes(error.code)) throw error;
-    const next = port < 65535 && port < wanted + 20 ? port + 1 : 0;
-    console.log(`Port ${port} is not available; trying ${next || 'any that is free'}.`);
-    return serveFrom(next);
+    // Past twenty, any port that is free.
+    return serveFrom(port < 65535 && port < wanted + 20 ? port + 1 : 0);
   }
 }
 
 const { url } = await serveFrom(wanted);
+// A URL leaves out port 80.
+const port = Number(new URL(url).port || 80);
+if (wanted !== 0 && port !== wanted) console.log(`Port ${wanted} is not available, so this is on port ${port}.`);
 console.log(`batchnorm's demo: ${url}/demo/`);
 console.log(
   peers

@@ -1,15 +1,14 @@
 /* The demo as files: what it is served from, and what it loads. tests/browsers/demo.js drives it. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, request } from 'node:http';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { serve } from '../tools/serve.js';
 
 const root = new URL('..', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root), 'utf8');
@@ -46,77 +45,61 @@ test('the page loads files of the repository alone, by relative paths, so that a
   }
 });
 
-test('npm start serves the demo, and says where', async (t) => {
-  const server = spawn(process.execPath, [fileURLToPath(new URL('demo/serve.js', root)), '--alone'], {
-    env: { ...process.env, PORT: '0' },
+/** Runs npm start's program until it has said where the demo is. */
+async function start(t, PORT, folder = fileURLToPath(root)) {
+  const server = spawn(process.execPath, [join(folder, 'demo/serve.js'), '--alone'], {
+    env: { ...process.env, PORT },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => server.kill());
   let said = '';
-  while (!said.includes('/demo/')) said += await once(server.stdout, 'data');
-  const url = said.match(/http:\S+/)[0];
+  for await (const text of server.stdout) {
+    said += text;
+    if (said.includes('Ctrl + C')) break;
+  }
+  assert.match(said, /http:\S+\/demo\//, 'the demo is served');
+  return { said, url: said.match(/http:\S+/)[0] };
+}
+
+test('npm start serves the demo, and says where', async (t) => {
+  const { url } = await start(t, '0');
   const response = await fetch(url);
   assert.equal(response.status, 200);
   assert.match(await response.text(), /<h1>Batch normalization/);
   assert.equal((await fetch(url.slice(0, -1))).url, url, 'a folder is found without its slash');
+  assert.equal((await fetch(new URL('/', url))).url, url, '/ leads to the demo');
   for (const path of ['%', '../package.json/', '..%2f..%2f..%2fetc/passwd', 'nothing'])
     assert.equal((await fetch(`${url}${path}`)).status, 404, path);
 });
 
-test('npm start on a port that is taken says so, and takes the next', async (t) => {
+test('npm start needs nothing installed', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'batchnorm-start-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  for (const path of ['package.json', 'demo', 'tools']) cpSync(new URL(path, root), join(folder, path), { recursive: true });
+  const { url } = await start(t, '0', folder);
+  assert.equal((await fetch(url)).status, 200);
+});
+
+test('npm start on a port that is taken says so in a sentence, and takes the next that is free', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
   t.after(() => taken.close());
   const { port } = taken.address();
-  const server = spawn(process.execPath, [fileURLToPath(new URL('demo/serve.js', root)), '--alone'], {
-    env: { ...process.env, PORT: String(port) },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.after(() => server.kill());
-  let said = '';
-  while (!said.includes('/demo/')) said += await once(server.stdout, 'data');
-  assert.match(said, new RegExp(`^Port ${port} is not available; trying ${port + 1}\\.`));
+  const { said, url } = await start(t, String(port));
+  assert.notEqual(new URL(url).port, String(port));
+  assert.equal(said.split('\n')[0], `Port ${port} is not available, so this is on port ${new URL(url).port}.`);
+  assert.equal((await fetch(url)).status, 200);
 });
 
-test('the server serves real files below its folder alone, to local names, for GET and HEAD', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'batchnorm-serve-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  mkdirSync(join(folder, 'site/demo'), { recursive: true });
-  writeFileSync(join(folder, 'secret.txt'), 'secret');
-  for (const path of ['demo/index.html', '.env', 'a.txt']) writeFileSync(join(folder, 'site', path), path);
-  symlinkSync(join(folder, 'secret.txt'), join(folder, 'site/link.txt'));
-  symlinkSync(folder, join(folder, 'site/up'));
-  const server = await serve(join(folder, 'site'), { home: '/demo/' });
-  t.after(() => server.close());
-  const ask = async (path, { method = 'GET', host } = {}) => {
-    const { hostname, port } = new URL(server.url);
-    const asked = request({ hostname, port, path, method, headers: host ? { host } : {} }).end();
-    const [response] = await once(asked, 'response');
-    response.resume();
-    return response;
-  };
-  assert.equal((await ask('/a.txt')).statusCode, 200);
-  assert.equal((await ask('/a.txt', { method: 'HEAD' })).statusCode, 200);
-  assert.equal((await ask('/a.txt', { host: 'localhost:1' })).statusCode, 200);
-  for (const path of [
-    '/link.txt',
-    '/up/secret.txt',
-    '/.env',
-    '/%2eenv',
-    '/../secret.txt',
-    '/..%2fsecret.txt',
-    '/a%00',
-    '/%',
-    '//demo',
-  ])
-    assert.equal((await ask(path)).statusCode, 404, path);
-  for (const method of ['POST', 'DELETE', 'PUT']) assert.equal((await ask('/a.txt', { method })).statusCode, 405);
-  for (const host of ['evil.example', 'localhost.evil.example', '127.0.0.1.nip.io'])
-    assert.equal((await ask('/a.txt', { host })).statusCode, 403);
-  assert.equal((await ask('/')).headers.location, '/demo/');
-  assert.equal((await ask('/demo')).headers.location, '/demo/');
-  for (const path of ['/.//demo', '/%2f/demo', '/\\demo'])
-    assert.doesNotMatch((await ask(path)).headers.location ?? '', /^[/\\]{2}/);
-  for (let k = 0; k < 200; k++) await ask(`/nothing-${k}`);
-  assert.equal(server.missing.length, 100);
+test('npm start refuses what is not a port, in a sentence', () => {
+  for (const PORT of ['', 'abc', '1e3', '80.5', '-1', '65536']) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [fileURLToPath(new URL('demo/serve.js', root)), '--alone'], {
+      env: { ...process.env, PORT },
+      encoding: 'utf8',
+      timeout: 10_000,
+    });
+    assert.equal(status, 1, PORT);
+    assert.equal(stdout, '');
+    assert.equal(stderr, `PORT must be a port number, 0 to 65535; got "${PORT}".\n`);
+  }
 });

@@ -1,9 +1,9 @@
-/* A static server on localhost: serve(folder) → { url, missing, close() }, missing the paths that were not found. It serves only
- * real files below the folder, no dotfiles, to GET and HEAD, under a local name. Pages
- * under csp/ come with a policy that forbids WebAssembly; `isolated` makes all cross-origin isolated, for finer clocks. */
+/* A static server on localhost: serve(folder) → { url, missing, close() }, missing the first hundred paths that were not found.
+ * It serves only real files below the folder, no dotfiles, to GET and HEAD, under a local name. Pages under csp/ come with a
+ * policy that forbids WebAssembly; `isolated` makes all cross-origin isolated, for finer clocks. */
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { extname, join, sep } from 'node:path';
+import { extname, isAbsolute, join, relative } from 'node:path';
 
 const TYPES = {
   '.html': 'text/html; charset=utf-8',
@@ -19,6 +19,18 @@ const listen = (server, port) =>
     server.once('error', reject);
     server.listen(port, '127.0.0.1', () => resolve(server.address().port));
   });
+
+/**
+ * The real path of `path`, with links followed. One that leaves `root`, or comes to a dotfile there, is refused.
+ * @param {string} root
+ * @param {string} path
+ */
+async function realBelow(root, path) {
+  const real = await realpath(path);
+  const below = relative(root, real);
+  if (/(^|[/\\])\./.test(below) || isAbsolute(below)) throw new Error('outside');
+  return real;
+}
 
 /** A port that is free now. */
 export async function freePort() {
@@ -42,20 +54,23 @@ export async function serve(folder, { isolated = false, under = '', port = 0, re
   const missing = [];
   const server = createServer(async ({ url, method, headers }, response) => {
     // Another name would let a foreign page reach this server by an address that it chose.
-    if (!/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(headers.host ?? '')) return void response.writeHead(403).end();
+    if (!/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i.test(headers.host ?? '')) return void response.writeHead(403).end();
     if (method !== 'GET' && method !== 'HEAD') return void response.writeHead(405, { Allow: 'GET, HEAD' }).end();
     let path = url;
     try {
+      if (!url.startsWith('/')) throw new Error('not a path');
       path = decodeURIComponent(new URL(`http://localhost${url}`).pathname);
+      // Two slashes at the start would make a redirect name another host.
       if (!path.startsWith(`${under}/`) || /[/\\]\.|\/\/|\0/.test(path)) throw new Error('outside');
-      let file = await realpath(join(root, path.slice(under.length)));
-      if (file !== root && !file.startsWith(root + sep)) throw new Error('outside');
+      let file = await realBelow(root, join(root, path.slice(under.length)));
       if ((await stat(file)).isDirectory()) {
         if (!path.endsWith('/')) return void response.writeHead(301, { Location: encodeURI(`${path}/`) }).end();
         if (path === '/' && home) return void response.writeHead(302, { Location: home }).end();
         path += 'index.html';
-        file = await realpath(join(file, 'index.html'));
+        file = await realBelow(root, join(file, 'index.html'));
       }
+      // Reading a pipe would wait for a writer.
+      if (!(await stat(file)).isFile()) throw new Error('not a file');
       const type = TYPES[extname(path) || '.html'] ?? 'application/octet-stream';
       const body = await readFile(file);
       response.setHeader('Content-Type', type);
