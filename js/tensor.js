@@ -124,23 +124,26 @@ export function read(argument, given, expected) {
     const options = data === undefined && Object.hasOwn(given, 'out') ? ' (options are the ninth argument)' : '';
     fail(TypeError, `${argument}.shape`, `be an array, ${expected}`, describe(sizes) + options);
   }
-  if (shape !== undefined && shape !== null && dims !== undefined && dims !== null && dims !== shape) {
+  if ((shape ?? null) !== null && (dims ?? shape) !== shape) {
     const others = listOf(dims);
     if (!same(sizes, others))
       fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
   }
   // No data, no order: the caller says what is wrong with them, such as TensorFlow.js' method of that name.
   if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes, hasShape: false, offset: undefined };
-  const ask = (/** @type {unknown} */ stated) => (typeof stated === 'function' ? stated.call(given) : stated);
-  const stated = { stride: ask(stride), strides: ask(strides) };
-  const ordered = ask(isContiguous) ?? true;
-  const named = ask(order);
-  const swapped = ask(fortranOrder) || ask(fortran) || (typeof named === 'string' && /^(f|col)/i.test(named));
-  // Without values every order will do; sizes that are none are the caller's to reject.
-  if (sizes.every((size) => Number.isSafeInteger(size) && size > 0)) {
-    for (const [name, steps] of Object.entries(stated)) checkSteps(argument, name, steps, sizes);
-    if ((swapped || !ordered) && sizes.filter((size) => size > 1).length > 1)
-      fail(RangeError, argument, `be ${CONTIGUOUS}`, 'another order');
+  // Most say nothing of their order.
+  if ((stride ?? strides ?? isContiguous ?? fortranOrder ?? fortran ?? order ?? null) !== null) {
+    const ask = (/** @type {unknown} */ stated) => (typeof stated === 'function' ? stated.call(given) : stated);
+    const steps = { stride: ask(stride), strides: ask(strides) };
+    const ordered = ask(isContiguous) ?? true;
+    const named = ask(order);
+    const swapped = ask(fortranOrder) || ask(fortran) || (typeof named === 'string' && /^(f|col)/i.test(named));
+    // Without values every order will do; sizes that are none are the caller's to reject.
+    if (sizes.every((size) => Number.isSafeInteger(size) && size > 0)) {
+      for (const [name, stated] of Object.entries(steps)) checkSteps(argument, name, stated, sizes);
+      if ((swapped || !ordered) && sizes.filter((size) => size > 1).length > 1)
+        fail(RangeError, argument, `be ${CONTIGUOUS}`, 'another order');
+    }
   }
   return { given, data, sizes, hasShape: Array.isArray(shape), offset: offset ?? undefined };
 }

@@ -156,7 +156,7 @@ function attachedLength(argument, data) {
     try {
       new Uint8Array(bufferOf(data));
     } catch {
-      fail(TypeError, argument, 'not be detached', 'an array whose buffer was transferred');
+      fail(TypeError, argument, 'not be detached', 'a detached array');
     }
   return length;
 }
