@@ -1,4 +1,4 @@
-/* How fast, beside how exact: this package against plain JavaScript and against a copy of X, in one process.
+/* How fast, beside how exact: this package by copies and in an arena, plain JavaScript, and a copy of X, in one process.
  *   npm run bench [-- --json] [-- --quick] [-- 8,64,56,56 …]
  * Seeded; every variant is verified against float64 before it is timed; variants take turns; medians with quartiles. */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -9,10 +9,10 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
 import { call } from '../js/call.js';
-import { batchNormalization } from '../js/index.js';
-import { load, workArea } from '../js/kernel.js';
+import { Arena, backend, batchNormalization } from '../js/index.js';
+import { load } from '../js/loader.js';
 import { sizeOf } from '../tests/data.js';
-import { largestError, megabytes, problem, quartiles, SHAPES } from './cases.js';
+import { arrayOf, largestError, megabytes, problem, quartiles, SHAPES } from './cases.js';
 import { machine } from './machine.js';
 import { naive, tuned } from './plain.js';
 
@@ -20,6 +20,8 @@ const args = process.argv.slice(2);
 const json = args.includes('--json');
 /** Seconds to spend on a shape and mode. */
 const SECONDS = args.includes('--quick') ? 1 : 6;
+/** Milliseconds to warm up each variant: compilers work beside the program, and take time rather than calls. */
+const WARM = 400;
 for (const arg of args)
   if (!/^(--json|--quick|\d+,\d+,\d+,\d+)$/.test(arg))
     throw new TypeError(`bench takes --json, --quick and shapes such as 8,64,56,56; got ${arg}`);
@@ -29,18 +31,28 @@ const shapes = chosen.length > 0 ? chosen : SHAPES;
 const root = fileURLToPath(new URL('..', import.meta.url));
 const print = (...words) => json || console.log(...words);
 
+/** The copy that a variant is measured by, between arrays of the same kind. */
+const copyOf = (name) => (name.includes('arena') ? 'copy, arena' : 'copy X → out');
+
 /** A problem's variants by name, each a function that returns the triple, a copy null. */
 function prepare(shape, training) {
   const given = problem(shape, training);
   const { X, rest } = given;
-  const out = new Float32Array(X.data.length);
+  const out = arrayOf(X.data.length);
   // What works in place does so on `out`, lest a third array push the others out of the cache.
   const own = { data: out, shape };
+  const arena = new Arena(2 * (X.data.byteLength + 64));
+  const [from, to] = [arena.tensor(shape), arena.tensor(shape)];
+  from.data.set(X.data);
   // With the same checks and allocations.
   const plain = (compute, options) => () => call(compute, X, ...rest, options);
   const variants = {
     'copy X → out': () => {
       out.set(X.data);
+      return null;
+    },
+    'copy, arena': () => {
+      to.data.set(from.data);
       return null;
     },
     'copy, fresh': () => {
@@ -50,6 +62,8 @@ function prepare(shape, training) {
     'batchnorm, out': () => batchNormalization(X, ...rest, { out }),
     'batchnorm, fresh': () => batchNormalization(X, ...rest),
     'batchnorm, in place': () => batchNormalization(own, ...rest, { out: own }),
+    'batchnorm, arena': () => batchNormalization(from, ...rest, { out: to }),
+    'batchnorm, arena in place': () => batchNormalization(to, ...rest, { out: to }),
     'tuned JS, out': plain(tuned, { out }),
     'tuned JS, fresh': plain(tuned, {}),
     'naive JS, out': plain(naive, { out }),
@@ -63,14 +77,16 @@ function measure(shape, training) {
   const names = Object.keys(variants);
   const errors = {};
   for (const name of names) {
-    if (name.includes('in place')) variants['copy X → out']();
+    if (name.includes('in place')) variants[copyOf(name)]();
     const results = variants[name]();
     errors[name] = results === null ? null : largestError(results[0].data, given);
     if (errors[name] > 4) throw new Error(`${name} is wrong on [${shape}]: ${errors[name]} ULP`);
   }
-  const warm = Math.max(3, Math.min(2000, Math.ceil(2e6 / n)));
   const inner = Math.max(1, Math.floor(2e5 / n));
-  for (const name of names) for (let i = 0; i < warm; i++) variants[name]();
+  for (const name of names) {
+    const end = performance.now() + WARM;
+    for (let i = 0; i < 3 || performance.now() < end; i++) variants[name]();
+  }
   const samples = Object.fromEntries(names.map((name) => [name, []]));
   /* Those that allocate take turns among themselves: their buffers are freed, by another thread, in the next one's time. */
   const fresh = names.filter((name) => name.includes('fresh'));
@@ -96,19 +112,46 @@ function report(result) {
   const { shape, training, n, errors } = result;
   const size = megabytes(shape) >= 1 ? `${megabytes(shape).toFixed(1)} MB` : `${4 * n} bytes`;
   print(`\n(${shape}) ${training ? 'training' : 'inference'}, ${size}`);
-  print('variant              time [quartiles]               ns a value   GB/s  × copy  × faster than JS    ULP');
+  print('variant                    time [quartiles]               ns a value   GB/s  × copy  × faster than JS    ULP');
   for (const [name, [low, mid, high]] of Object.entries(result.quartiles)) {
     const unit = mid > 1e6 ? [1e6, 'ms'] : mid > 1e3 ? [1e3, 'µs'] : [1, 'ns'];
     const time = `${(mid / unit[0]).toFixed(2)} ${unit[1]} [${(low / unit[0]).toFixed(2)}–${(high / unit[0]).toFixed(2)}]`;
     const twin = name.includes('fresh') ? 'tuned JS, fresh' : 'tuned JS, out';
     print(
-      name.padEnd(20),
+      name.padEnd(26),
       time.padEnd(30),
       (mid / n).toFixed(3).padStart(10),
       ((8 * n) / mid).toFixed(1).padStart(6),
-      (mid / median(result, 'copy X → out')).toFixed(2).padStart(7),
+      (mid / median(result, copyOf(name))).toFixed(2).padStart(7),
       (median(result, twin) / mid).toFixed(2).padStart(14),
       errors[name] === null ? '' : errors[name].toFixed(2).padStart(9),
+    );
+  }
+}
+
+const inCopies = (result, name) => median(result, name) / median(result, copyOf(name));
+
+/** Every shape in one line: nanoseconds a value, and, of the copy between arrays of the same kind, how many that is. */
+function overview(results) {
+  const columns = {
+    'by copies': 'batchnorm, out',
+    fresh: 'batchnorm, fresh',
+    arena: 'batchnorm, arena',
+    'arena in place': 'batchnorm, arena in place',
+    'tuned JS': 'tuned JS, out',
+  };
+  const copies = { copy: 'copy X → out', 'copy, arena': 'copy, arena' };
+  const widths = { shape: 17, mode: 10, column: 15 };
+  print('\nns a value (× the copy: of arena tensors in an arena)');
+  const head = [...Object.keys(columns), ...Object.keys(copies)].map((name) => name.padStart(widths.column));
+  print('shape'.padEnd(widths.shape), 'mode'.padEnd(widths.mode), ...head);
+  for (const result of results) {
+    const time = (name) => (median(result, name) / result.n).toFixed(3);
+    print(
+      `(${result.shape})`.padEnd(widths.shape),
+      (result.training ? 'training' : 'inference').padEnd(widths.mode),
+      ...Object.values(columns).map((name) => `${time(name)} (${inCopies(result, name).toFixed(2)})`.padStart(widths.column)),
+      ...Object.values(copies).map((name) => time(name).padStart(widths.column)),
     );
   }
 }
@@ -160,7 +203,7 @@ function worst(results, applies, ratio, better) {
 }
 
 function summarize(results) {
-  const toCopy = (result) => median(result, 'batchnorm, out') / median(result, 'copy X → out');
+  const toCopy = (result) => inCopies(result, 'batchnorm, out');
   const faster = (mine, other) => (result) => median(result, other) / median(result, mine);
   const byOut = faster('batchnorm, out', 'tuned JS, out');
   const byFresh = faster('batchnorm, fresh', 'tuned JS, fresh');
@@ -209,7 +252,7 @@ function summarize(results) {
 
 const revision = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout?.trim() || 'unknown';
 print(
-  `${machine}\nbatchnorm at ${revision}; medians [quartiles] of up to 101 rounds, variants by turns; GB/s count X read and output written`,
+  `${machine}\nbatchnorm at ${revision}, ${backend()}; medians [quartiles] of up to 101 rounds, variants by turns; GB/s count X read and output written`,
 );
 const results = [];
 for (const shape of shapes)
@@ -217,10 +260,14 @@ for (const shape of shapes)
     results.push(measure(shape, training));
     report(results.at(-1));
   }
+overview(results);
 const table = chosen.length === 0 ? summarize(results) : [];
-load();
-const limits = { linearMemory: workArea()[1], shipped: shippedBytes(), start: startMilliseconds() };
+// An arena's only tensor begins where what the package itself needs there ends.
+const arenaMemory = new Arena(64).tensor([16]).data.byteOffset;
+const linearMemory = load()?.buffer.byteLength ?? 0;
+const limits = { linearMemory, arenaMemory, shipped: shippedBytes(), start: startMilliseconds() };
 print(`linear memory ${limits.linearMemory} bytes (≤ ${8 * MB})`);
+print(`an arena's memory besides its tensors ${limits.arenaMemory} bytes`);
 print(`what an app ships, minified and gzipped: ${limits.shipped} bytes (≤ 8000)`);
 print(`import to first result beyond Node's own start: ${limits.start.toFixed(1)} ms (≤ 5)`);
-if (json) console.log(JSON.stringify({ machine, revision, results, table, limits }));
+if (json) console.log(JSON.stringify({ machine, revision, backend: backend(), results, table, limits }));

@@ -1,96 +1,170 @@
-/* Where the time of a call goes: each step on one tile of a tensor, and the call as a whole.
+/* Where the time of a call goes: each of the kernel's functions, and the rest, which is copies above all.
  *   node bench/parts.js [8,64,56,56 …]
- * The tile is as js/kernel.js would have it; copies go through all of X and the output, so that these are where they are in a
- * call, in a cache or in memory. */
+ * js/kernel.js takes a kernel over a memory of its own through its plan, with a clock about each function, so that every piece
+ * is timed where it is in a call, in a cache or in memory. The clock itself costs some 0.1 µs a piece. Verified before it is
+ * timed; ways by turns; medians. */
 import { readFileSync } from 'node:fs';
-import { batchNormalization } from '../js/index.js';
-import { load, tileStride, workArea } from '../js/kernel.js';
-import { planTiles } from '../js/tiles.js';
-import { problem, quartiles } from './cases.js';
+import { call } from '../js/call.js';
+import { Arena, batchNormalization } from '../js/index.js';
+import { Kernel } from '../js/kernel.js';
+import { load } from '../js/loader.js';
+import { LINE, makePlan } from '../js/plan.js';
+import { arrayOf, largestError, problem, quartiles } from './cases.js';
+import { machine } from './machine.js';
 
-const shapes = process.argv.slice(2).map((argument) => argument.split(',').map(Number));
-const bytes = readFileSync(new URL('../js/batchnorm.wasm', import.meta.url));
-const wasm = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports;
-const f32 = new Float32Array(wasm.memory.buffer);
-load();
+/** Milliseconds to warm up each way, and to measure all of a shape and mode. */
+const [WARM, MEASURE] = [400, 3000];
+const FUNCTIONS = ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize'];
 
-for (const shape of shapes.length > 0
-  ? shapes
-  : [
-      [8, 64, 56, 56],
-      [32, 256, 14, 14],
-      [128, 32, 28, 28],
-      [32, 64, 112, 112],
-    ]) {
-  const [batch, channels, height, width] = shape;
-  const spatial = height * width;
-  const { X, rest } = problem(shape, true);
-  const out = new Float32Array(X.data.length);
-  const [begin, end] = workArea();
-  const {
-    columns,
-    channels: range,
-    partial,
-    channel,
-    fold,
-    tile,
-    resident,
-  } = planTiles({ batch, channels, spatial, training: true }, begin, end);
-  if (!resident) throw new RangeError(`bench/parts.js times shapes whose channels fit; (${shape}) does not`);
-  const row = channels * spatial;
-  const slab = range * spatial;
-  const values = batch * slab;
-  const stride = tileStride(row, slab);
-  const layout = [batch, stride, range, spatial, Number(columns)];
-  new Float64Array(wasm.memory.buffer).fill(1, channel / 8, fold / 8);
-  // Where a step begins: in X, and, lying in its cache lines alike, in the tile.
-  let start = 0;
-  const at = () => tile + 4 * (start % 16);
-  const copyIn = (n) => {
-    for (let b = 0; b < batch; b++) f32.set(X.data.subarray(start + b * row, start + b * row + n), at() / 4 + b * stride);
-  };
-  const copyOut = (n) => {
-    for (let b = 0; b < batch; b++) out.set(f32.subarray(at() / 4 + b * stride, at() / 4 + b * stride + n), start + b * row);
-  };
-  const steps = {
-    'copy in': () => copyIn(slab),
-    sum: () => wasm.bn_sum(at(), ...layout, partial),
-    mean: () => wasm.bn_mean(partial, batch * spatial, 0, range, spatial, Number(columns), channel, fold),
-    squares: () => wasm.bn_squares(at(), ...layout, fold, partial),
-    fold: () => wasm.bn_fold_batch(partial, batch * spatial, 1e-5, 0, range, spatial, Number(columns), channel, fold),
-    normalize: () => wasm.bn_normalize(at(), ...layout, channel, fold),
-    'copy out': () => copyOut(slab),
-  };
-  const samples = Object.fromEntries(
-    [...Object.keys(steps), 'whole call, training', 'whole call, inference', 'all copies alone', 'copy X → out'].map((name) => [
-      name,
-      [],
-    ]),
-  );
-  const time = (name, n, run) => {
-    const start = process.hrtime.bigint();
-    run();
-    samples[name].push(Number(process.hrtime.bigint() - start) / n);
-  };
-  const options = { out };
-  for (let round = 0; round < 60; round++) {
-    start = ((round * range) % (channels - range + 1)) * spatial;
-    for (const [name, run] of Object.entries(steps)) time(name, values, run);
-    if (round % 3 > 0) continue;
-    for (const training of [true, false])
-      time(`whole call, ${training ? 'training' : 'inference'}`, X.data.length, () =>
-        batchNormalization(X, ...rest.slice(0, -1), training, options),
-      );
-    time('all copies alone', X.data.length, () => {
-      for (start = 0; start < row; start += slab) {
-        const n = Math.min(slab, row - start);
-        copyIn(n);
-        copyOut(n);
-      }
-    });
-    time('copy X → out', X.data.length, () => out.set(X.data));
-  }
-  console.log(`\n(${shape}), tiles of ${range} channels, ${(values * 4) / 1024} KB; ns a value`);
-  for (const [name, all] of Object.entries(samples))
-    console.log(name.padEnd(24), quartiles(all.slice(all.length / 3))[1].toFixed(3));
+const given = process.argv.slice(2).map((argument) => argument.split(',').map(Number));
+const shapes =
+  given.length > 0
+    ? given
+    : [
+        [8, 64, 56, 56],
+        [32, 256, 14, 14],
+        [128, 32, 28, 28],
+        [32, 64, 112, 112],
+      ];
+const module = new WebAssembly.Module(readFileSync(new URL('../js/batchnorm.wasm', import.meta.url)));
+
+/** Milliseconds in each function since they were last taken: of the kernels below, one of which runs at a time. */
+const spent = {};
+const reset = () => {
+  for (const name of FUNCTIONS) spent[name] = 0;
+};
+
+/**
+ * Two kernels over one memory: one whose functions are timed, and one whose functions do nothing, which leaves the copies.
+ * @param {number} work bytes of the work area @param {number} tensors bytes after it
+ */
+function kernels(work, tensors) {
+  const pages = Math.ceil((work + tensors) / 2 ** 16);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const wrap = (around) => Object.fromEntries(FUNCTIONS.map((name) => [name, around(name, exports[name])]));
+  const timed = wrap((name, run) => (...args) => {
+    const begin = performance.now();
+    run(...args);
+    spent[name] += performance.now() - begin;
+  });
+  const idle = wrap(() => () => {});
+  return { buffer: memory.buffer, timed: new Kernel(timed, memory.buffer, work), idle: new Kernel(idle, memory.buffer, work) };
 }
+
+/** A call as the package makes it, with another kernel. */
+const callOn = (kernel, X, out, rest) => () => call((job, ...results) => kernel.run(job, ...results), X, ...rest, { out });
+
+/** The ways to call, by name: what is timed in each, its output, the work area's bytes, whether X is at home. */
+function waysOf(shape, { X, rest }) {
+  const n = X.data.length;
+  const bytes = X.data.byteLength;
+  const plain = { data: arrayOf(n), shape };
+  const arena = new Arena(2 * (bytes + LINE));
+  const [from, to] = [arena.tensor(shape), arena.tensor(shape)];
+  from.data.set(X.data);
+  // Work areas as large as the package's own; tensors aligned as in an arena.
+  const work = { plain: load().buffer.byteLength, arena: new Arena(LINE).tensor([LINE / 4]).data.byteOffset };
+  const away = kernels(work.plain, 0);
+  const room = LINE * Math.ceil(bytes / LINE);
+  const home = kernels(work.arena, 2 * room);
+  const [x, y] = [0, room].map((at) => ({ data: new Float32Array(home.buffer, work.arena + at, n), shape }));
+  x.data.set(X.data);
+  const way = (kernel, source, out, whole, wholeOut, more) => ({
+    /** What works in place needs X in its output. */
+    fill: () => {
+      out.data.set(X.data);
+      wholeOut.data.set(X.data);
+    },
+    timed: callOn(kernel, source, out, rest),
+    whole: () => batchNormalization(whole, ...rest, { out: wholeOut }),
+    out,
+    ...more,
+  });
+  return {
+    'by copies': way(away.timed, X, plain, X, plain, {
+      copies: callOn(away.idle, X, plain, rest),
+      copy: () => plain.data.set(X.data),
+      work: work.plain,
+      home: false,
+    }),
+    arena: way(home.timed, x, y, from, to, { copy: () => to.data.set(from.data), work: work.arena, home: true }),
+    'arena in place': way(home.timed, y, y, to, to, { work: work.arena, home: true }),
+  };
+}
+
+/** What a way computes is right, and the package's own to the bit. */
+function verify(name, { fill, timed, whole, out }, problem) {
+  fill();
+  const [, ...statistics] = timed();
+  const output = out.data.slice();
+  const error = largestError(output, problem);
+  if (!(error <= 4)) throw new Error(`${name} is wrong on [${problem.shape}]: ${error} ULP`);
+  fill();
+  const [expected, ...others] = whole();
+  const same = (mine, other) => mine.every((value, i) => value === other[i]);
+  if (!same(output, expected.data) || !statistics.every(({ data }, k) => same(data, others[k].data)))
+    throw new Error(`${name} is not what the package computes on [${problem.shape}]`);
+}
+
+const median = (samples) => quartiles(samples)[1];
+
+console.log(machine);
+for (const shape of shapes)
+  for (const training of [true, false]) {
+    const one = problem(shape, training);
+    const n = one.X.data.length;
+    const ways = waysOf(shape, one);
+    const samples = {};
+    const add = (way, part, milliseconds) => {
+      samples[part] ??= {};
+      samples[part][way] ??= [];
+      samples[part][way].push((milliseconds * 1e6) / n);
+    };
+    /** What is timed as a whole, after a call untimed, which leaves it the caches. */
+    const time = (way, part, run) => {
+      if (run === undefined) return;
+      run();
+      const begin = performance.now();
+      run();
+      add(way, part, performance.now() - begin);
+    };
+    for (const [name, way] of Object.entries(ways)) {
+      reset();
+      verify(name, way, one);
+      way.fill();
+      const end = performance.now() + WARM;
+      for (let i = 0; i < 3 || performance.now() < end; i++) for (const run of [way.timed, way.whole, way.copies]) run?.();
+    }
+    const end = performance.now() + MEASURE;
+    for (let round = 0; round < 5 || (round < 100 && performance.now() < end); round++)
+      for (const [name, { timed, copies, copy, whole }] of Object.entries(ways)) {
+        timed();
+        reset();
+        const begin = performance.now();
+        timed();
+        let rest = performance.now() - begin;
+        for (const part of FUNCTIONS) {
+          add(name, part, spent[part]);
+          rest -= spent[part];
+        }
+        add(name, 'the rest', rest);
+        time(name, 'copies alone', copies);
+        time(name, 'whole call', whole);
+        time(name, 'plain copy', copy);
+      }
+    console.log(`\n(${shape}) ${training ? 'training' : 'inference'}; ns a value`);
+    for (const [name, { work, home }] of Object.entries(ways)) {
+      const [batch, channels, height, width] = shape;
+      const plan = makePlan({ batch, channels, spatial: height * width, training }, work - LINE, home);
+      const layout = `${plan.columns ? 'columns' : 'slabs'}, ${plan.range} of ${channels} channels at a time`;
+      const pieces = `pieces of ${plan.rows} rows × ${plan.positions} positions`;
+      if (name !== 'arena in place') console.log(`${name}: ${layout}, ${plan.resident ? '' : 'not '}resident, ${pieces}`);
+    }
+    console.log(''.padEnd(16), ...Object.keys(ways).map((name) => name.padStart(15)));
+    for (const [part, of] of Object.entries(samples))
+      console.log(
+        part.padEnd(16),
+        ...Object.keys(ways).map((name) => (of[name] ? median(of[name]).toFixed(3) : '–').padStart(15)),
+      );
+  }

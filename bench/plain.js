@@ -1,7 +1,7 @@
 /* Batch normalization in plain JavaScript, twice: tuned as far as it goes, and as one would first write it. Both sum in
  * double and round once. Tuned does without what makes the package's own twin of its kernel, js/plain.js, exact far from zero. */
 
-import { columnSums, squares, sum } from '../js/plain.js';
+import { columnSums, sum } from '../js/plain.js';
 
 /** @import { runPlain } from '../js/plain.js' */
 
@@ -38,8 +38,8 @@ function tunedSlabs(
     let mean = runningMean === null ? 0 : runningMean[c];
     let variance = runningVar === null ? 1 : runningVar[c];
     if (newMean !== null) {
-      const batchMean = sum(x, begin, row, spatial) / count;
-      const batchVariance = squares(x, begin, row, spatial, batchMean) / count;
+      const batchMean = sum(x, begin, row, spatial, 0, false) / count;
+      const batchVariance = sum(x, begin, row, spatial, batchMean, true) / count;
       newMean[c] = momentum * mean + (1 - momentum) * batchMean;
       newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
       mean = batchMean;

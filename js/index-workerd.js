@@ -2,7 +2,7 @@
 
 // @ts-expect-error: TypeScript knows no types of a .wasm file
 import * as binary from './batchnorm.wasm';
-import { useModule } from './kernel.js';
+import { useModule } from './loader.js';
 
 try {
   useModule(binary.default);

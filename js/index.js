@@ -1,9 +1,10 @@
 /* The public functions. Their comments are the API documentation. */
 
 import { call } from './call.js';
-import { forgetRefusal, lastRefusal, load, run, useModule, workArea } from './kernel.js';
+import { kernelFor, load, reload } from './loader.js';
 import { runPlain } from './plain.js';
-import { planTiles } from './tiles.js';
+
+export { Arena } from './arena.js';
 
 /** Up to this many values, the way into WebAssembly and back costs more than it saves. */
 const TINY = 128;
@@ -87,6 +88,9 @@ const TINY = 128;
  * In inference, mean and variance are the running statistics, and these are returned unchanged.
  * A variance may be negative there, as long as variance + epsilon is not.
  *
+ * Tensors of an Arena are computed where they lie; others are copied through 8 MB of memory of the package's own. The results are
+ * the same, bit for bit.
+ *
  * Running statistics stay doubles if they are given as doubles (a Float64Array or an array of numbers). Far from zero that
  * matters: rounded to float32, a mean of 10⁶ is off by up to 0.03, and inference with it is off by as much.
  *
@@ -138,20 +142,9 @@ export function batchNormalization(
 
 /** @type {Parameters<typeof call>[0]} */
 function compute(job, out, newMean, newVar) {
-  if (job.x.length <= TINY || !load(agrees)) runPlain(job, out, newMean, newVar);
-  else run(job, planTiles(job, ...workArea()), out, newMean, newVar);
-}
-
-/** Whether the kernel finds a known answer, exact in float32, in each layout: an engine on which it does not is not used. */
-function agrees() {
-  return [64, 2].every((spatial) => {
-    const x = Float32Array.from({ length: 4 * spatial }, (_, i) => (i % 2 ? 7 : 3));
-    const [out, mean, variance] = [x.slice(), x.slice(0, 2), x.slice(0, 2)];
-    const parameters = { gamma: null, beta: null, runningMean: null, runningVar: null, momentum: 0, epsilon: 0, training: true };
-    const job = { ...parameters, x, batch: 2, channels: 2, spatial };
-    run(job, planTiles(job, ...workArea()), out, mean, variance);
-    return `${mean},${variance}` === '5,5,4,4' && out.every((y, i) => 2 * y + 5 === x[i]);
-  });
+  const kernel = job.x.length > TINY && kernelFor(job.x, out);
+  if (kernel) kernel.run(job, out, newMean, newVar);
+  else runPlain(job, out, newMean, newVar);
 }
 
 /**
@@ -168,10 +161,7 @@ function agrees() {
  * initialize();
  */
 export function initialize(module) {
-  if (module !== undefined) useModule(/** @type {any} */ (module));
-  forgetRefusal();
-  if (!load(agrees) && module !== undefined)
-    throw new Error('initialize: module could not be instantiated', /** @type {any} */ ({ cause: lastRefusal() }));
+  reload(/** @type {any} */ (module));
 }
 
 /**
@@ -189,5 +179,5 @@ export function initialize(module) {
  * backend(); // 'wasm-simd' or 'js'
  */
 export function backend() {
-  return load(agrees) ? 'wasm-simd' : 'js';
+  return load() ? 'wasm-simd' : 'js';
 }

@@ -6,31 +6,12 @@
 /* The loops go through all slabs of a channel: from `begin`, a row of X from one to the next. Four sums at a time, since
  * an addition waits for the one before it; the same for the others, which saves checks. */
 
-/** @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial */
-export function sum(x, begin, row, spatial) {
-  let s0 = 0;
-  let s1 = 0;
-  let s2 = 0;
-  let s3 = 0;
-  for (let at = begin; at < x.length; at += row) {
-    const end = at + spatial;
-    let i = at;
-    for (; i < end - 3; i += 4) {
-      s0 += x[i];
-      s1 += x[i + 1];
-      s2 += x[i + 2];
-      s3 += x[i + 3];
-    }
-    for (; i < end; i++) s0 += x[i];
-  }
-  return s0 + s1 + (s2 + s3);
-}
-
 /**
- * Squared deviations from a center.
- * @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial @param {number} center
+ * Deviations from a center, squared or not.
+ * @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial
+ * @param {number} center @param {boolean} squared
  */
-export function squares(x, begin, row, spatial, center) {
+export function sum(x, begin, row, spatial, center, squared) {
   let s0 = 0;
   let s1 = 0;
   let s2 = 0;
@@ -43,12 +24,15 @@ export function squares(x, begin, row, spatial, center) {
       const d1 = x[i + 1] - center;
       const d2 = x[i + 2] - center;
       const d3 = x[i + 3] - center;
-      s0 += d0 * d0;
-      s1 += d1 * d1;
-      s2 += d2 * d2;
-      s3 += d3 * d3;
+      s0 += squared ? d0 * d0 : d0;
+      s1 += squared ? d1 * d1 : d1;
+      s2 += squared ? d2 * d2 : d2;
+      s3 += squared ? d3 * d3 : d3;
     }
-    for (; i < end; i++) s0 += (x[i] - center) ** 2;
+    for (; i < end; i++) {
+      const d = x[i] - center;
+      s0 += squared ? d * d : d;
+    }
   }
   return s0 + s1 + (s2 + s3);
 }
@@ -141,23 +125,23 @@ export function runPlain(job, out, newMean, newVar) {
   for (let c = 0, at = 0; c < channels; c++) {
     const begin = c * spatial;
     // The mean is center + rest. As the center is a float32, x − center is exact wherever the rest matters.
-    let center = runningMean === null ? 0 : runningMean[c];
+    let center = runningMean ? runningMean[c] : 0;
     let rest = 0;
-    let variance = runningVar === null ? 1 : runningVar[c];
-    if (newMean !== null && newVar !== null) {
-      const total = sums ? sums[c] : sum(x, begin, row, spatial);
+    let variance = runningVar ? runningVar[c] : 1;
+    if (newMean && newVar) {
+      const total = sums ? sums[c] : sum(x, begin, row, spatial, 0, false);
       const mean = total / count;
       newMean[c] = momentum * center + (1 - momentum) * mean;
       center = Math.fround(mean);
       if (Number.isFinite(mean)) rest = (total - count * center) / count;
-      const squared = deviations ? deviations[c] : squares(x, begin, row, spatial, center);
+      const squared = deviations ? deviations[c] : sum(x, begin, row, spatial, center, true);
       const batchVariance = Math.max(squared / count - rest * rest, 0);
       newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
       variance = batchVariance;
     }
     const invStd = 1 / Math.sqrt(variance + epsilon);
-    const scale = gamma === null ? 1 : gamma[c];
-    const shift = beta === null ? 0 : beta[c];
+    const scale = gamma ? gamma[c] : 1;
+    const shift = beta ? beta[c] : 0;
     if (numbers) {
       numbers[at++] = center;
       numbers[at++] = rest;

@@ -54,7 +54,6 @@ export const isTensor = (value) => isObject(value) || typeof value === 'function
 export function describe(value) {
   const type = typeName(value);
   if (type !== undefined) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of ${lengthOf(value)}`;
-  if (ArrayBuffer.isView(value)) return 'a DataView';
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (isObject(value)) return 'an object';
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
@@ -66,16 +65,20 @@ export const describeShape = (shape) => (Array.isArray(shape) ? `[${shape.map(de
 
 /**
  * @param {new (message: string) => Error} ErrorType @param {string} argument @param {string} expected @param {string} actual
+ * @param {string} [name] of the function
  * @returns {never}
  */
-export function fail(ErrorType, argument, expected, actual) {
-  throw new ErrorType(`batchNormalization: ${argument} must ${expected}; got ${actual}`);
+export function fail(ErrorType, argument, expected, actual, name = 'batchNormalization') {
+  throw new ErrorType(`${name}: ${argument} must ${expected}; got ${actual}`);
 }
 
+/** What is wrong with something that should be a number: its value, or its kind. @param {unknown} value */
+export const errorOf = (value) => (typeof value === 'number' ? RangeError : TypeError);
+
 /** The numbers of a list: an array, or an integer typed array; anything else as it is. @param {unknown} value @returns {unknown} */
-function listOf(value) {
+export function listOf(value) {
   const isArray = Array.isArray(value);
-  if (!isArray && !(ArrayBuffer.isView(value) && /^U?[Ii]nt/.test(/** @type {string} */ (typeName(value))))) return value;
+  if (!isArray && !/^U?[Ii]nt/.test(/** @type {string} */ (typeName(value)))) return value;
   const given = /** @type {ArrayLike<unknown>} */ (value);
   const length = isArray ? given.length : lengthOf(given);
   const list = [];
@@ -83,6 +86,9 @@ function listOf(value) {
   for (let k = 0; k < length && k < 9; k++) list.push(given[k]);
   return list;
 }
+
+/** @param {unknown} size @returns {size is number} */
+export const isSize = (size) => Number.isSafeInteger(size) && /** @type {number} */ (size) >= 0;
 
 /** @param {unknown[]} a @param {unknown} b */
 export const same = (a, b) => Array.isArray(b) && a.length === b.length && a.every((size, k) => size === b[k]);
@@ -95,18 +101,18 @@ export const sizeOf = (sizes) => /** @type {number[]} */ (sizes).reduce((product
  * @property {any} given the tensor, or its bare data
  * @property {any} data not checked
  * @property {unknown[] | null} sizes null: bare data
- * @property {boolean} hasShape its own `shape` is an array, as this package returns them
- * @property {unknown} offset undefined: the data hold nothing else. A view of numpy-ts has its base's data and does not say where
+ * @property {boolean} [hasShape] its own `shape` is an array, as this package returns them
+ * @property {unknown} [offset] undefined: the data hold nothing else. A view of numpy-ts has its base's data and does not say where
  *   in them it begins, so an offset is never assumed
  */
 
 /**
  * @param {string} argument @param {any} given a tensor, or bare data
- * @param {string} expected its shape, for an error
+ * @param {string} expected what its shape must be, for an error
  * @returns {Reading}
  */
 export function read(argument, given, expected) {
-  if (!isTensor(given)) return { given, data: given, sizes: null, hasShape: false, offset: undefined };
+  if (!isTensor(given)) return { given, data: given, sizes: null };
   const {
     data,
     shape,
@@ -122,7 +128,7 @@ export function read(argument, given, expected) {
   const sizes = listOf(shape ?? dims);
   if (!Array.isArray(sizes)) {
     const options = data === undefined && Object.hasOwn(given, 'out') ? ' (options are the ninth argument)' : '';
-    fail(TypeError, `${argument}.shape`, `be an array, ${expected}`, describe(sizes) + options);
+    fail(TypeError, `${argument}.shape`, expected, describe(sizes) + options);
   }
   if ((shape ?? null) !== null && (dims ?? shape) !== shape) {
     const others = listOf(dims);
@@ -130,7 +136,7 @@ export function read(argument, given, expected) {
       fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
   }
   // No data, no order: the caller says what is wrong with them, such as TensorFlow.js' method of that name.
-  if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes, hasShape: false, offset: undefined };
+  if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes };
   // Most say nothing of their order.
   if ((stride ?? strides ?? isContiguous ?? fortranOrder ?? fortran ?? order ?? null) !== null) {
     const ask = (/** @type {unknown} */ stated) => (typeof stated === 'function' ? stated.call(given) : stated);

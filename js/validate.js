@@ -7,9 +7,11 @@ import {
   byteOffsetOf,
   describe,
   describeShape,
+  errorOf,
   fail,
   isFloat32Array,
   isObject,
+  isSize,
   isTensor,
   lengthOf,
   read,
@@ -50,134 +52,116 @@ import {
  * `returned`: the running statistics as inference returns them, null in training
  */
 
+/** What a tensor's sizes must be. */
+const SIZES = 'be four non-negative integers, [B, C, H, W]';
+
 /**
- * The sizes of a tensor of four dimensions.
- * @param {string} argument @param {unknown} given
+ * @param {string} argument @param {unknown} given a tensor
  * @returns {Reading & { sizes: number[] }}
  */
 function readTensor(argument, given) {
   if (!isTensor(given)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(given));
-  const reading = read(argument, given, '[B, C, H, W]');
+  const reading = read(argument, given, SIZES);
   const { data } = reading;
-  const sizes = /** @type {unknown[]} */ (reading.sizes);
-  if (!isFloat32Array(data)) {
-    const hint = typeof data === 'function' ? ' (in TensorFlow.js, use dataSync())' : '';
-    fail(TypeError, `${argument}.data`, 'be a Float32Array', describe(data) + hint);
-  }
-  for (const size of sizes)
-    if (!(Number.isSafeInteger(size) && /** @type {number} */ (size) >= 0))
-      fail(
-        typeof size === 'number' ? RangeError : TypeError,
-        `${argument}.shape`,
-        'be four non-negative integers, [B, C, H, W]',
-        describeShape(sizes),
-      );
-  if (sizes.length !== 4) {
-    const [batch, channels, ...rest] = /** @type {number[]} */ (sizes);
-    const hint = sizes.length > 1 && sizes.length < 9 ? ` (pass it as ${describeShape([batch, channels, sizeOf(rest), 1])})` : '';
-    fail(RangeError, `${argument}.shape`, 'have four dimensions, [B, C, H, W]', describeShape(sizes) + hint);
+  if (!isFloat32Array(data))
+    fail(
+      TypeError,
+      `${argument}.data`,
+      'be a Float32Array',
+      describe(data) + (typeof data === 'function' ? ' (in TensorFlow.js, use dataSync())' : ''),
+    );
+  const sizes = /** @type {number[]} */ (reading.sizes);
+  const valid = sizes.every(isSize);
+  if (!valid || sizes.length !== 4) {
+    const [batch, channels, ...rest] = sizes;
+    const pass = valid && sizes.length > 1 && sizes.length < 9;
+    fail(
+      sizes.every((size) => typeof size === 'number') ? RangeError : TypeError,
+      `${argument}.shape`,
+      SIZES,
+      describeShape(sizes) + (pass ? ` (pass it as ${describeShape([batch, channels, sizeOf(rest), 1])})` : ''),
+    );
   }
   // −0 is 0.
-  reading.sizes = sizes.map((size) => /** @type {number} */ (size) + 0);
+  reading.sizes = sizes.map((size) => size + 0);
   return /** @type {any} */ (reading);
 }
 
 /**
  * @param {string} argument @param {unknown} given a tensor or its bare data, or null
- * @param {number[]} shape X's @param {string} [orNull] what null would mean
+ * @param {number[]} shape X's
  * @returns {Reading | null} an array's numbers as a copy
  */
-function readPerChannel(argument, given, shape, orNull = '') {
+function readPerChannel(argument, given, shape) {
   if (given === null) return null;
-  const reading = read(argument, given, '[1, C, 1, 1] or [C]');
+  const channels = shape[1];
+  const expected = `be [1, ${channels}, 1, 1] or [${channels}]`;
+  const reading = read(argument, given, expected);
   const { data, sizes } = reading;
-  const name = sizes ? `${argument}.data` : argument;
+  const name = nameOf(argument, reading);
   if (!Array.isArray(data) && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
     fail(
       TypeError,
       name,
-      `be ${sizes ? '' : 'a tensor of shape [1, C, 1, 1] or [C], '}a Float32Array, a Float64Array or an array of numbers${sizes ? '' : orNull}`,
+      `be a Float32Array, a Float64Array or an array of numbers${sizes ? '' : ', or a tensor of one, or null'}`,
       describe(data),
     );
-  const channels = shape[1];
   if (sizes && !same(sizes, [channels]) && !same(sizes, [1, channels, 1, 1]))
-    fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(sizes));
+    fail(RangeError, `${argument}.shape`, expected, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
-  const begin = checkLength(argument, name, data.length, reading, channels, shape);
+  const begin = beginOf(argument, reading, data.length, channels, shape);
   const copy = new Float64Array(channels);
   for (let c = 0; c < channels; c++) {
     const number = data[begin + c];
     if (typeof number !== 'number') fail(TypeError, `${name}[${begin + c}]`, 'be a number', describe(number));
     copy[c] = number;
   }
-  return { given, data: copy, sizes, hasShape: false, offset: undefined };
+  return { given, data: copy, sizes };
 }
 
-/**
- * Where per-channel numbers begin in their data.
- * @param {string} argument @param {string} name of its data @param {number} length @param {Reading} reading
- * @param {number} channels @param {number[]} shape X's
- */
-function checkLength(argument, name, length, { offset, sizes }, channels, shape) {
-  if (offset !== undefined) return checkOffset(argument, offset, /** @type {number[]} */ (sizes), length);
-  if (length !== channels) {
-    const channelsLast = length === shape[3] ? ' (is X in channels-last order?)' : '';
-    fail(
-      RangeError,
-      name,
-      `hold ${channels} values, one per channel of X ${describeShape(shape)}`,
-      String(length) + channelsLast,
-    );
-  }
-  return 0;
-}
+/** What an argument's data are called. @param {string} argument @param {Reading} reading */
+const nameOf = (argument, { given, data }) => (given === data ? argument : `${argument}.data`);
 
 /**
- * Where a tensor's values begin in data that may hold more.
- * @param {string} argument @param {unknown} offset @param {number[]} sizes @param {number} length of the data
+ * Where the values of an argument begin in its data.
+ * @param {string} argument @param {Reading} reading @param {number} length of the data
+ * @param {number} size how many values there should be @param {number[]} shape X's
  * @returns {number}
  */
-function checkOffset(argument, offset, sizes, length) {
+function beginOf(argument, reading, length, size, shape) {
+  const { offset } = reading;
+  if (offset === undefined) {
+    if (length !== size) {
+      const channelsLast = size === shape[1] && length === shape[3] ? ' (is X in channels-last order?)' : '';
+      const what = size === shape[1] ? 'values, one per channel of X' : 'values for shape';
+      fail(RangeError, nameOf(argument, reading), `hold ${size} ${what} ${describeShape(shape)}`, length + channelsLast);
+    }
+    return 0;
+  }
   const begin = /** @type {number} */ (offset);
-  if (!(Number.isSafeInteger(begin) && begin >= 0 && begin + sizeOf(sizes) <= length))
-    fail(
-      typeof offset === 'number' ? RangeError : TypeError,
-      `${argument}.offset`,
-      `leave room for shape ${describeShape(sizes)} in ${length} values`,
-      describe(offset),
-    );
+  if (!(isSize(begin) && begin + size <= length))
+    fail(errorOf(begin), `${argument}.offset`, `leave ${size} values of ${length}`, describe(begin));
   return begin;
 }
 
-/** The length of a typed array. A detached one has length 0, and its buffer takes no new view. @param {string} argument @param {unknown} data */
-function attachedLength(argument, data) {
+/**
+ * The values of an argument, as the job takes them: in a fixed view.
+ * @template {Float32Array | Float64Array} Data
+ * @param {string} argument @param {Reading} reading @param {number} size how many values there should be
+ * @param {number[]} shape X's
+ * @returns {Data}
+ */
+function valuesOf(argument, reading, size, shape) {
+  const { data } = reading;
   const length = lengthOf(data);
+  // A detached array has length 0, and its buffer takes no new view.
   if (length === 0)
     try {
       new Uint8Array(bufferOf(data));
     } catch {
-      fail(TypeError, argument, 'not be detached', 'a detached array');
+      fail(TypeError, nameOf(argument, reading), 'not be detached', 'a detached array');
     }
-  return length;
-}
-
-/**
- * A fixed view of a tensor's values.
- * @param {string} argument @param {Reading & { sizes: number[] }} reading
- * @returns {Float32Array}
- */
-function viewTensor(argument, { data, sizes, offset }) {
-  const length = attachedLength(`${argument}.data`, data);
-  const size = sizeOf(sizes);
-  if (offset !== undefined) return view(data, checkOffset(argument, offset, sizes, length), size);
-  if (length !== size)
-    fail(
-      RangeError,
-      `${argument}.data`,
-      `hold ${size} values, the product of ${argument}.shape ${describeShape(sizes)}`,
-      String(length),
-    );
-  return view(data, 0, size);
+  return view(data, beginOf(argument, reading, length, size, shape), size);
 }
 
 /**
@@ -185,13 +169,10 @@ function viewTensor(argument, { data, sizes, offset }) {
  * @param {string} argument @param {Reading | null} reading @param {number[]} shape X's
  * @returns {Float32Array | Float64Array | null}
  */
-function viewPerChannel(argument, reading, shape) {
+function numbersOf(argument, reading, shape) {
   if (reading === null) return null;
-  const { data, sizes, offset } = reading;
-  const name = sizes ? `${argument}.data` : argument;
-  const length = attachedLength(name, data);
-  const begin = checkLength(argument, name, length, reading, shape[1], shape);
-  return offset === undefined || (begin === 0 && length === shape[1]) ? data : view(data, begin, shape[1]);
+  const values = valuesOf(argument, reading, shape[1], shape);
+  return lengthOf(reading.data) === shape[1] ? reading.data : values;
 }
 
 /**
@@ -209,9 +190,8 @@ const asTensor = (reading, numbers, channels) =>
  * @returns {asserts value is number}
  */
 function checkNumber(argument, value, most, expected, hint = '') {
-  const isNumber = typeof value === 'number';
-  if (!(isNumber && value >= 0 && value <= most))
-    fail(isNumber ? RangeError : TypeError, argument, expected, describe(value) + hint);
+  if (!(typeof value === 'number' && value >= 0 && value <= most))
+    fail(errorOf(value), argument, expected, describe(value) + hint);
 }
 
 /** A variance may be a little below 0, as some converters of models make it. @param {ArrayLike<number>} runningVar @param {number} channels @param {number} epsilon */
@@ -246,27 +226,28 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training) + optionsEarly(training));
   if (!isObject(options)) fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
   for (const key of Object.keys(options))
-    if (key !== 'out') fail(TypeError, 'options', 'be { out } or empty', `the unknown option ${describe(key)}`);
+    if (key !== 'out') fail(TypeError, 'options', 'be an object, { out } or empty', `the unknown option ${describe(key)}`);
 
   // What follows may run the user's code: getters, and traps of proxies.
   const target = Object.hasOwn(options, 'out') ? options.out : undefined;
   const readX = readTensor('X', X);
   const shape = readX.sizes;
-  const readGamma = readPerChannel('gamma', gamma, shape, ', or null for 1');
-  const readBeta = readPerChannel('beta', beta, shape, ', or null for 0');
+  const readGamma = readPerChannel('gamma', gamma, shape);
+  const readBeta = readPerChannel('beta', beta, shape);
   const readMean = readPerChannel('runningMean', runningMean, shape);
   const readVar = readPerChannel('runningVar', runningVar, shape);
-  const bareOut = isFloat32Array(target);
-  if (target !== undefined && !bareOut && !isTensor(target))
-    fail(TypeError, 'out', `be a Float32Array of ${sizeOf(shape)}, X's length, or a tensor of X's shape`, describe(target));
-  const readOut = target === undefined || bareOut ? null : readTensor('out', target);
+  let readOut = null;
+  if (isFloat32Array(target)) readOut = { given: target, data: target, sizes: shape };
+  else if (isTensor(target)) readOut = readTensor('out', target);
+  else if (target !== undefined) fail(TypeError, 'out', "be a Float32Array or a tensor of X's shape", describe(target));
   // Nothing of the user's runs from here on.
 
-  const x = viewTensor('X', readX);
-  const ownGamma = viewPerChannel('gamma', readGamma, shape);
-  const ownBeta = viewPerChannel('beta', readBeta, shape);
-  const ownMean = viewPerChannel('runningMean', readMean, shape);
-  const ownVar = viewPerChannel('runningVar', readVar, shape);
+  /** @type {Float32Array} */
+  const x = valuesOf('X', readX, sizeOf(shape), shape);
+  const ownGamma = numbersOf('gamma', readGamma, shape);
+  const ownBeta = numbersOf('beta', readBeta, shape);
+  const ownMean = numbersOf('runningMean', readMean, shape);
+  const ownVar = numbersOf('runningVar', readVar, shape);
   if ((ownMean === null) !== (ownVar === null))
     fail(TypeError, ownMean === null ? 'runningMean' : 'runningVar', 'be given if the other is', 'null');
   if (!training) {
@@ -276,17 +257,10 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
     fail(RangeError, 'X.shape', 'give each channel a value in training', describeShape(shape));
 
   let out = null;
-  if (target !== undefined) {
-    if (readOut !== null) {
-      if (!same(readOut.sizes, shape))
-        fail(RangeError, 'out.shape', `equal X.shape, ${describeShape(shape)}`, describeShape(readOut.sizes));
-      out = viewTensor('out', readOut);
-    } else {
-      const length = attachedLength('out', target);
-      if (length !== x.length)
-        fail(RangeError, 'out', `hold ${x.length} values, as X ${describeShape(shape)} does`, String(length));
-      out = view(/** @type {Float32Array} */ (target), 0, length);
-    }
+  if (readOut !== null) {
+    if (!same(shape, readOut.sizes))
+      fail(RangeError, 'out.shape', `equal X.shape, ${describeShape(shape)}`, describeShape(readOut.sizes));
+    out = /** @type {Float32Array} */ (valuesOf('out', readOut, x.length, shape));
     if (out.byteOffset !== x.byteOffset) checkApart(out, "X, unless it is exactly X's data", x);
     checkApart(out, 'gamma', ownGamma);
     checkApart(out, 'beta', ownBeta);

@@ -1,108 +1,70 @@
 /* The kernels in the order in which a block of X meets them: statistics, fold, normalize. batchnorm.h is the manual. */
 #include "batchnorm.h"
+
+#include <assert.h>
+
 #include "simd.h"
+
+/* ---- limits: where float32 is too narrow, and double takes over ------------------------------------------------- */
+
+/* The squared deviations of a block: their sum, and per value. Below, too much of them may have vanished. */
+#define MOST_SQUARES 1e36
+#define LEAST_SQUARE 1e-28
+/* Deviations whose squares are subnormal, or nearly: processors take 10 times as long for those. */
+#define LEAST_DEVIATION 0x1p-45f
+/* Deviations that are subnormal, or nearly, and a variance of such. */
+#define LEAST_FACTOR 0x1p-115f
+#define LEAST_VARIANCE 0x1p-230
+/* What a value is multiplied by, and what is subtracted from it or added. */
+#define LEAST_SCALE 0x1p-126
+#define MOST_SCALE 0x1p127
+#define MOST_SHIFT 0x1p102
 
 /* ---- what the steps share -------------------------------------------------------------------------------------- */
 
-/* How many partial sums a channel has: one a position in columns, the lanes of a slab elsewhere. */
-static inline size_t partials(size_t spatial, bool columns) { return columns ? spatial : BN_LANES; }
-
-/* How many copies of a folded number a channel has: columns want one under each of their lanes. */
-static inline size_t copies(size_t spatial, bool columns) { return columns ? spatial : 1; }
-
-static inline void clear(double *partial, size_t n) {
-  for (size_t i = 0; i < n; i++) partial[i] = 0;
-}
-
-static inline double total(const double *partial, size_t n) {
-  double sum = partial[0];
-  for (size_t i = 1; i < n; i++) sum += partial[i];
-  return sum;
-}
+/* NaN stands for a number with which float32 would be too narrow. */
+static inline bool in_double(float number) { return number != number; }
 
 static inline bool is_finite(double value) { return value - value == 0; }
 
-/* A folded scale of NaN sends its channel to the normalize step in double. */
-static inline bool in_double(float scale) { return scale != scale; }
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* ---- statistics: the sum --------------------------------------------------------------------------------------- */
+static inline double squared(double value) { return value * value; }
 
-static void sum_slabs(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, double *partial) {
-  for (; rows > 0; rows--, x += stride) {
-    const float *slab = x;
-    for (size_t c = 0; c < channels; c++, slab += spatial) {
-      double *lane = partial + BN_LANES * c;
-      f64x2 sum01_f64x2 = load_f64x2(lane), sum23_f64x2 = load_f64x2(lane + 2);
-      f64x2 sum45_f64x2 = load_f64x2(lane + 4), sum67_f64x2 = load_f64x2(lane + 6);
-      size_t i = 0;
-      for (; i + 8 <= spatial; i += 8) {
-        sum01_f64x2 += widen_f32x2(slab + i);
-        sum23_f64x2 += widen_f32x2(slab + i + 2);
-        sum45_f64x2 += widen_f32x2(slab + i + 4);
-        sum67_f64x2 += widen_f32x2(slab + i + 6);
-      }
-      if (spatial & 4) {
-        sum01_f64x2 += widen_f32x2(slab + i);
-        sum23_f64x2 += widen_f32x2(slab + i + 2);
-      }
-      store_f64x2(lane, sum01_f64x2);
-      store_f64x2(lane + 2, sum23_f64x2);
-      store_f64x2(lane + 4, sum45_f64x2);
-      store_f64x2(lane + 6, sum67_f64x2);
-      for (i = spatial & ~(size_t)3; i < spatial; i++) lane[i % 8] += slab[i];
-    }
+/* The mean of n values as a float32, and what is left of it. */
+static inline float mean_hi(double sum, double inv_n) { return (float)(sum * inv_n); }
+static inline double mean_lo(double sum, double n, double inv_n, float hi) { return (sum - n * hi) * inv_n; }
+
+/* The mean of n values less another mean, in their two parts: as one double each, the difference could lose all its digits. */
+static inline double apart(double sum, double n, double inv_n, float hi, double lo) {
+  const float own = mean_hi(sum, inv_n);
+  return ((double)own - hi) + (mean_lo(sum, n, inv_n, own) - lo);
+}
+
+/* Whether the 8 values at the start of a slab, less a center, are tiny though not all zero. */
+static __attribute__((noinline)) bool all_tiny(const float *x, float center, float limit) {
+  float most = 0;
+  for (size_t i = 0; i < 8; i++) {
+    const float size = __builtin_fabsf(x[i] - center);
+    if (!(size < limit)) return false;
+    if (size > most) most = size;
   }
+  return most > 0;
 }
 
-static void sum_columns(const float *x, size_t rows, size_t stride, size_t columns, double *partial) {
-  for (size_t j = columns & ~(size_t)1; j < columns; j++)
-    for (size_t row = 0; row < rows; row++) partial[j] += x[row * stride + j];
-  for (; rows >= 4; rows -= 4, x += 4 * stride) {
-    const float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
-    for (size_t j = 0; j + 2 <= columns; j += 2) {
-      f64x2 sum_f64x2 = load_f64x2(partial + j);
-      sum_f64x2 += widen_f32x2(x + j);
-      sum_f64x2 += widen_f32x2(x1 + j);
-      sum_f64x2 += widen_f32x2(x2 + j);
-      sum_f64x2 += widen_f32x2(x3 + j);
-      store_f64x2(partial + j, sum_f64x2);
-    }
-  }
-  for (; rows > 0; rows--, x += stride)
-    for (size_t j = 0; j + 2 <= columns; j += 2) store_f64x2(partial + j, load_f64x2(partial + j) + widen_f32x2(x + j));
+/* Nearly always the first value says that they are not. */
+static inline bool tiny(const float *x, float center, float limit) {
+  return __builtin_fabsf(x[0] - center) < limit && all_tiny(x, center, limit);
 }
 
-void bn_sum(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double *partial) {
-  if (columns)
-    sum_columns(x, rows, stride, channels * spatial, partial);
-  else
-    sum_slabs(x, rows, stride, channels, spatial, partial);
-}
-
-void bn_mean(double *partial, double count, bool guessed, size_t channels, size_t spatial, bool columns, bn_channel *channel,
-             float *fold) {
-  const size_t n = partials(spatial, columns), m = copies(spatial, columns);
-  const double inv_count = 1 / count;
-  for (size_t c = 0; c < channels; c++, channel++, partial += n, fold += m) {
-    const double sum = total(partial, n);
-    const float mean = (float)(sum * inv_count);
-    const double rest = (sum - count * mean) * inv_count;
-    channel->mean_hi = mean;
-    channel->mean_lo = is_finite(rest) ? rest : 0;
-    if (!guessed)
-      for (size_t i = 0; i < m; i++) fold[i] = mean;
-    clear(partial, n);
-  }
-}
-
-/* ---- statistics: the squared deviations ------------------------------------------------------------------------ */
+/* ---- statistics: moments of a block ---------------------------------------------------------------------------- */
 
 static inline float square(float x, float center) {
   const float d = x - center;
   return d * d;
 }
 
-/* The pairwise tree, written as it sums: each of these is the sum of two of half its size. */
+/* The pairwise tree: each of these is the sum of two of half its size. */
 static inline f32x4 squares_of_4(const float *x, f32x4 center_f32x4) {
   const f32x4 d_f32x4 = load_f32x4(x) - center_f32x4;
   return d_f32x4 * d_f32x4;
@@ -113,252 +75,302 @@ static inline f32x4 squares_of_8(const float *x, f32x4 center_f32x4) {
 static inline f32x4 squares_of_16(const float *x, f32x4 center_f32x4) {
   return squares_of_8(x, center_f32x4) + squares_of_8(x + 8, center_f32x4);
 }
-static inline f32x4 squares_of_32(const float *x, f32x4 center_f32x4) {
-  return squares_of_16(x, center_f32x4) + squares_of_16(x + 16, center_f32x4);
-}
-
 static inline void add_lanes(f64x2 sum_f64x2[2], f32x4 value_f32x4) {
   sum_f64x2[0] += widen_low_f32x4(value_f32x4);
   sum_f64x2[1] += widen_high_f32x4(value_f32x4);
 }
 
-static void squares_slabs(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const float *center,
-                          double *partial) {
-  for (; rows > 0; rows--, x += stride) {
-    const float *slab = x;
-    for (size_t c = 0; c < channels; c++, slab += spatial) {
-      double *lane = partial + BN_LANES * c;
-      const f32x4 center_f32x4 = splat_f32x4(center[c]);
-      f64x2 sum_f64x2[2] = {load_f64x2(lane), load_f64x2(lane + 2)};
-      size_t i = 0;
-      for (; i + 64 <= spatial; i += 64) {
-        /* Through memory, or V8 (to version 12) loads all 16 vectors before it uses one, and runs out of registers. */
-        volatile f32x4 half_f32x4 = squares_of_32(slab + i, center_f32x4);
-        add_lanes(sum_f64x2, half_f32x4 + squares_of_32(slab + i + 32, center_f32x4));
-      }
-      if (spatial & 32) {
-        add_lanes(sum_f64x2, squares_of_32(slab + i, center_f32x4));
-        i += 32;
-      }
-      if (spatial & 16) {
-        add_lanes(sum_f64x2, squares_of_16(slab + i, center_f32x4));
-        i += 16;
-      }
-      if (spatial & 8) {
-        add_lanes(sum_f64x2, squares_of_8(slab + i, center_f32x4));
-        i += 8;
-      }
-      if (spatial & 4) {
-        add_lanes(sum_f64x2, squares_of_4(slab + i, center_f32x4));
-        i += 4;
-      }
-      store_f64x2(lane, sum_f64x2[0]);
-      store_f64x2(lane + 2, sum_f64x2[1]);
-      for (; i < spatial; i++) lane[i % 4] += square(slab[i], center[c]);
+/* Of slabs of n positions, or of a column, where n is 1. */
+static __attribute__((noinline)) double squares_f64(const float *x, size_t rows, size_t stride, size_t n, float center) {
+  const f64x2 center_f64x2 = splat_f64x2(center);
+  f64x2 sum01_f64x2 = splat_f64x2(0), sum23_f64x2 = sum01_f64x2;
+  double rest = 0;
+  for (size_t row = 0; row < rows; row++) {
+    const float *slab = x + row * stride;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+      const f64x2 d01_f64x2 = widen_f32x2(slab + i) - center_f64x2, d23_f64x2 = widen_f32x2(slab + i + 2) - center_f64x2;
+      sum01_f64x2 += d01_f64x2 * d01_f64x2;
+      sum23_f64x2 += d23_f64x2 * d23_f64x2;
     }
+    for (; i < n; i++) rest += squared(slab[i] - (double)center);
   }
+  sum01_f64x2 += sum23_f64x2;
+  return (sum01_f64x2[0] + sum01_f64x2[1]) + rest;
 }
 
-static inline void add_columns(double *partial, f32x4 value_f32x4) {
-  store_f64x2(partial, load_f64x2(partial) + widen_low_f32x4(value_f32x4));
-  store_f64x2(partial + 2, load_f64x2(partial + 2) + widen_high_f32x4(value_f32x4));
+/* Squared deviations from a center → from the mean. If float32 was too narrow for them, they are summed again. */
+static inline double settle(double squares, const float *x, size_t rows, size_t stride, size_t n, double sum, float center,
+                            double inv_count) {
+  const double count = (double)(rows * n);
+  if (!(squares < MOST_SQUARES && squares > count * LEAST_SQUARE)) squares = squares_f64(x, rows, stride, n, center);
+  return squares - count * squared(mean_lo(sum, count, inv_count, center));
 }
 
-static void squares_columns(const float *x, size_t rows, size_t stride, size_t columns, const float *center, double *partial) {
-  for (; rows >= 4; rows -= 4, x += 4 * stride) {
-    const float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
+static double sum_slabs(const float *x, size_t rows, size_t stride, size_t n) {
+  f64x2 sum01_f64x2 = splat_f64x2(0), sum23_f64x2 = sum01_f64x2, sum45_f64x2 = sum01_f64x2, sum67_f64x2 = sum01_f64x2;
+  double rest = 0;
+  for (size_t row = 0; row < rows; row++) {
+    const float *slab = x + row * stride;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+      sum01_f64x2 += widen_f32x2(slab + i);
+      sum23_f64x2 += widen_f32x2(slab + i + 2);
+      sum45_f64x2 += widen_f32x2(slab + i + 4);
+      sum67_f64x2 += widen_f32x2(slab + i + 6);
+    }
+    if (n & 4) {
+      sum01_f64x2 += widen_f32x2(slab + i);
+      sum23_f64x2 += widen_f32x2(slab + i + 2);
+      i += 4;
+    }
+    for (; i < n; i++) rest += slab[i];
+  }
+  sum01_f64x2 = (sum01_f64x2 + sum23_f64x2) + (sum45_f64x2 + sum67_f64x2);
+  return (sum01_f64x2[0] + sum01_f64x2[1]) + rest;
+}
+
+static double squares_slabs(const float *x, size_t rows, size_t stride, size_t n, float center) {
+  const f32x4 center_f32x4 = splat_f32x4(center);
+  f64x2 sum_f64x2[2] = {splat_f64x2(0), splat_f64x2(0)};
+  double rest = 0;
+  for (size_t row = 0; row < rows; row++) {
+    const float *slab = x + row * stride;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+      add_lanes(sum_f64x2, squares_of_16(slab + i, center_f32x4) + squares_of_16(slab + i + 16, center_f32x4));
+    for (; i + 16 <= n; i += 16) add_lanes(sum_f64x2, squares_of_16(slab + i, center_f32x4));
+    for (; i + 4 <= n; i += 4) add_lanes(sum_f64x2, squares_of_4(slab + i, center_f32x4));
+    for (; i < n; i++) rest += square(slab[i], center);
+  }
+  sum_f64x2[0] += sum_f64x2[1];
+  return (sum_f64x2[0][0] + sum_f64x2[0][1]) + rest;
+}
+
+static void moments_of_slabs(const float *x, size_t rows, size_t stride, size_t n, double *sum, double *m2) {
+  *sum = sum_slabs(x, rows, stride, n);
+  const double inv_count = 1 / (double)(rows * n);
+  const float center = mean_hi(*sum, inv_count);
+  const bool skip = n >= 8 && tiny(x, center, LEAST_DEVIATION);
+  *m2 = settle(skip ? 0 : squares_slabs(x, rows, stride, n, center), x, rows, stride, n, *sum, center, inv_count);
+}
+
+/* ---- statistics: moments of a block, across columns -------------------------------------------------------------- */
+
+static inline void add_4(double *sum, f32x4 value_f32x4) {
+  store_f64x2(sum, load_f64x2(sum) + widen_low_f32x4(value_f32x4));
+  store_f64x2(sum + 2, load_f64x2(sum + 2) + widen_high_f32x4(value_f32x4));
+}
+
+/* A row of a block, or after the last one what adds nothing. */
+static inline const float *row_or(const float *nothing, const float *x, size_t row, size_t rows, size_t stride) {
+  return row < rows ? x + row * stride : nothing;
+}
+
+/* Four rows at a time, so that sums are loaded and stored once for four values. */
+static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t columns, double *restrict sum,
+                               double *restrict m2, float *restrict center) {
+  const double inv_rows = 1 / (double)rows;
+  float *zeros = center + columns;
+  for (size_t j = 0; j < columns; j++) sum[j] = m2[j] = zeros[j] = 0;
+  for (size_t row = 0; row < rows; row += 4) {
+    const float *x0 = x + row * stride, *x1 = row_or(zeros, x, row + 1, rows, stride),
+                *x2 = row_or(zeros, x, row + 2, rows, stride), *x3 = row_or(zeros, x, row + 3, rows, stride);
+    size_t j = 0;
+    for (; j + 2 <= columns; j += 2) {
+      f64x2 sum_f64x2 = load_f64x2(sum + j);
+      sum_f64x2 += widen_f32x2(x0 + j);
+      sum_f64x2 += widen_f32x2(x1 + j);
+      sum_f64x2 += widen_f32x2(x2 + j);
+      sum_f64x2 += widen_f32x2(x3 + j);
+      store_f64x2(sum + j, sum_f64x2);
+    }
+    if (j < columns) sum[j] = (((sum[j] + x0[j]) + x1[j]) + x2[j]) + x3[j];
+  }
+  for (size_t j = 0; j < columns; j++) {
+    center[j] = mean_hi(sum[j], inv_rows);
+    const float d = __builtin_fabsf(x[j] - center[j]);
+    if (d > 0 && d < LEAST_DEVIATION) center[j] = __builtin_nanf("");
+  }
+  for (size_t row = 0; row < rows; row += 4) {
+    const float *x0 = x + row * stride, *x1 = row_or(center, x, row + 1, rows, stride),
+                *x2 = row_or(center, x, row + 2, rows, stride), *x3 = row_or(center, x, row + 3, rows, stride);
     size_t j = 0;
     for (; j + 4 <= columns; j += 4) {
       const f32x4 center_f32x4 = load_f32x4(center + j);
-      add_columns(partial + j, (squares_of_4(x + j, center_f32x4) + squares_of_4(x1 + j, center_f32x4)) +
-                                   (squares_of_4(x2 + j, center_f32x4) + squares_of_4(x3 + j, center_f32x4)));
+      add_4(m2 + j, (squares_of_4(x0 + j, center_f32x4) + squares_of_4(x1 + j, center_f32x4)) +
+                        (squares_of_4(x2 + j, center_f32x4) + squares_of_4(x3 + j, center_f32x4)));
     }
-    for (; j < columns; j++) {
-      const float m = center[j];
-      partial[j] += (square(x[j], m) + square(x1[j], m)) + (square(x2[j], m) + square(x3[j], m));
-    }
+    for (; j < columns; j++)
+      m2[j] += (square(x0[j], center[j]) + square(x1[j], center[j])) + (square(x2[j], center[j]) + square(x3[j], center[j]));
   }
-  for (; rows > 0; rows--, x += stride) {
-    size_t j = 0;
-    for (; j + 4 <= columns; j += 4) add_columns(partial + j, squares_of_4(x + j, load_f32x4(center + j)));
-    for (; j < columns; j++) partial[j] += square(x[j], center[j]);
+  for (size_t j = 0; j < columns; j++) m2[j] = settle(m2[j], x + j, rows, stride, 1, sum[j], mean_hi(sum[j], inv_rows), inv_rows);
+}
+
+/* ---- statistics: blocks merged --------------------------------------------------------------------------------- */
+
+/* Merges n more values of each series into those seen before them: of both, their sum and the sum of their squared deviations
+ * from their own mean (Chan, Golub and LeVeque 1983). */
+static void merge(double *restrict sum, double *restrict m2, double seen, const double *restrict more_sum,
+                  const double *restrict more_m2, double n, size_t series) {
+  const double inv_seen = 1 / seen, inv_n = 1 / n, weight = seen * n / (seen + n);
+  for (size_t j = 0; j < series; j++) {
+    const float hi = mean_hi(sum[j], inv_seen);
+    const double lo = mean_lo(sum[j], seen, inv_seen, hi);
+    m2[j] += more_m2[j] + squared(apart(more_sum[j], n, inv_n, hi, lo)) * weight;
+    sum[j] += more_sum[j];
   }
 }
 
-void bn_squares(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const float *fold,
-                double *partial) {
-  if (columns)
-    squares_columns(x, rows, stride, channels * spatial, fold, partial);
-  else
-    squares_slabs(x, rows, stride, channels, spatial, fold, partial);
+void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, size_t seen,
+                   double *partial, float *fold) {
+  const size_t series = columns ? channels * spatial : channels;
+  const size_t height = columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
+  assert(rows > 0 && channels > 0 && spatial > 0 && (rows == 1 || stride >= channels * spatial));
+  assert(!columns || spatial <= BN_PIECE);
+  assert(seen % (columns ? height : spatial < BN_SHORT && rows > 1 ? height * spatial : 1) == 0);
+  for (size_t row = 0; row < rows; row += height)
+    for (size_t p = 0; p < spatial; p += BN_PIECE) {
+      const float *block = x + row * stride + p;
+      const size_t block_rows = smaller(rows - row, height), positions = smaller(spatial - p, BN_PIECE);
+      const size_t n = columns ? block_rows : block_rows * positions;
+      /* The first block's are the totals themselves. */
+      double *sum = seen ? partial + 2 * series : partial, *m2 = sum + series;
+      if (columns)
+        moments_of_columns(block, block_rows, stride, series, sum, m2, fold);
+      else
+        for (size_t c = 0; c < channels; c++)
+          moments_of_slabs(block + c * spatial, block_rows, stride, positions, sum + c, m2 + c);
+      if (seen) merge(partial, partial + series, (double)seen, sum, m2, (double)n, series);
+      seen += n;
+    }
 }
 
-void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns,
-                    const bn_channel *channel, double *partial) {
-  const size_t n = partials(spatial, columns);
-  for (; rows > 0; rows--, x += stride)
-    for (size_t c = 0; c < channels; c++) {
-      if (channel[c].variance != BN_REDO) continue;
-      const float *slab = x + c * spatial;
-      const double mean = channel[c].mean_hi;
-      double *lane = partial + c * n;
-      size_t i = 0;
-      if (!columns) {
-        const f64x2 mean_f64x2 = splat_f64x2(mean);
-        f64x2 sum01_f64x2 = load_f64x2(lane), sum23_f64x2 = load_f64x2(lane + 2);
-        for (; i + 4 <= spatial; i += 4) {
-          const f64x2 d01_f64x2 = widen_f32x2(slab + i) - mean_f64x2, d23_f64x2 = widen_f32x2(slab + i + 2) - mean_f64x2;
-          sum01_f64x2 += d01_f64x2 * d01_f64x2;
-          sum23_f64x2 += d23_f64x2 * d23_f64x2;
-        }
-        store_f64x2(lane, sum01_f64x2);
-        store_f64x2(lane + 2, sum23_f64x2);
-      }
-      for (; i < spatial; i++) {
-        const double d = slab[i] - mean;
-        lane[columns ? i : i % 4] += d * d;
-      }
-    }
+__attribute__((minsize)) void bn_moments(double count, size_t channels, size_t spatial, bool columns, const double *partial,
+                                         bn_channel *channel) {
+  const size_t copies = columns ? spatial : 1;
+  const double n = count / (double)copies, inv_n = 1 / n, inv_count = 1 / count;
+  for (size_t c = 0; c < channels; c++) {
+    const double *sum = partial + c * copies, *m2 = sum + channels * copies;
+    double total = 0, squares = 0;
+    for (size_t i = 0; i < copies; i++) total += sum[i];
+    const float hi = mean_hi(total, inv_count);
+    const double lo = mean_lo(total, count, inv_count, hi);
+    for (size_t i = 0; i < copies; i++) squares += m2[i] + n * squared(apart(sum[i], n, inv_n, hi, lo));
+    channel[c].mean_hi = hi;
+    channel[c].mean_lo = is_finite(lo) ? lo : 0;
+    channel[c].variance = squares < 0 ? 0 : squares / count;
+  }
 }
 
 /* ---- fold ------------------------------------------------------------------------------------------------------ */
 
-/* Not inlined, to be in the binary once: a call a channel costs nothing beside its values. */
-static __attribute__((noinline)) void fold_channel(double epsilon, bool training, bn_channel *channel, float *center, size_t step,
-                                                   size_t n) {
-  channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
-  const double scale = channel->gamma * channel->inv_std;
-  const double shift = channel->beta - channel->mean_lo * scale;
-  const double size = __builtin_fabs(scale);
-  const bool in_float = (channel->gamma == 0 || (size >= 0x1p-126 && size <= 0x1p127)) &&
-                        __builtin_fabs(channel->mean_hi) < 0x1p102 && __builtin_fabs(shift) < 0x1p102 &&
-                        (training || shift == (float)shift);
-  for (size_t i = 0; i < n; i++) {
-    center[i] = (float)channel->mean_hi;
-    center[i + step] = in_float ? (float)scale : __builtin_nanf("");
-    center[i + 2 * step] = (float)shift;
-  }
-}
-
-size_t bn_fold_batch(double *partial, double count, double epsilon, bool redone, size_t channels, size_t spatial, bool columns,
-                     bn_channel *channel, float *fold) {
-  const size_t n = partials(spatial, columns), m = copies(spatial, columns);
-  const double inv_count = 1 / count;
-  size_t redo = 0;
-  for (size_t c = 0; c < channels; c++, partial += n, channel++, fold += m) {
-    if (redone && channel->variance != BN_REDO) continue;
-    /* What was subtracted is a guess if it is apart from mean_hi. */
-    const double apart = redone ? 0 : channel->mean_hi - *fold, off = apart + channel->mean_lo;
-    const double excess = count * off * off, m2 = total(partial, n) - excess;
-    const bool bad_guess = apart != 0 && !(excess < m2 * 0x1p-4);
-    if (!redone && (!(m2 < 1e36) || bad_guess || (epsilon < 1e-30 && !(m2 > count * 1e-28)))) {
-      channel->variance = BN_REDO;
-      clear(partial, n);
-      redo++;
-    } else {
-      channel->variance = m2 < 0 ? 0 : m2 * inv_count;
-      fold_channel(epsilon, true, channel, fold, channels * m, m);
+__attribute__((minsize)) void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, bool columns,
+                                      bn_channel *channel, float *fold) {
+  /* Columns want one copy per position, so that a vector load finds its channel's. */
+  const size_t copies = columns ? spatial : 1, step = channels * copies;
+  for (size_t c = 0; c < channels; c++, channel++) {
+    const float hi = (float)channel->mean_hi;
+    if (is_finite(hi)) {
+      channel->mean_lo += channel->mean_hi - hi;
+      channel->mean_hi = hi;
     }
-  }
-  return redo;
-}
-
-void bn_fold_running(double epsilon, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold) {
-  const size_t m = copies(spatial, columns);
-  for (size_t c = 0; c < channels; c++, channel++, fold += m) {
-    const double mean = channel->mean_hi;
-    const float rounded = (float)mean;
-    if (is_finite(rounded)) channel->mean_hi = rounded;
-    channel->mean_lo = is_finite(rounded) ? mean - rounded : 0;
-    fold_channel(epsilon, false, channel, fold, channels * m, m);
+    channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
+    const double scale = channel->gamma * channel->inv_std, size = __builtin_fabs(scale);
+    const double shift = channel->beta - channel->mean_lo * scale;
+    const bool in_float = (channel->gamma == 0 || (size >= LEAST_SCALE && size <= MOST_SCALE)) &&
+                          __builtin_fabs(channel->mean_hi) < MOST_SHIFT && __builtin_fabs(shift) < MOST_SHIFT &&
+                          (training ? !(channel->variance > 0 && channel->variance < LEAST_VARIANCE) : shift == (float)shift);
+    for (size_t i = c * copies; i < (c + 1) * copies; i++) {
+      fold[i] = (float)channel->mean_hi;
+      fold[i + step] = in_float ? (float)scale : __builtin_nanf("");
+      fold[i + 2 * step] = (float)shift;
+    }
   }
 }
 
 /* ---- normalize ------------------------------------------------------------------------------------------------- */
 
-static void normalize_f64(float *x, size_t n, const bn_channel *channel) {
+static void normalize_f64(const float *x, float *y, size_t n, const bn_channel *channel) {
   const f64x2 mean_hi_f64x2 = splat_f64x2(channel->mean_hi), mean_lo_f64x2 = splat_f64x2(channel->mean_lo);
   const f64x2 inv_std_f64x2 = splat_f64x2(channel->inv_std), gamma_f64x2 = splat_f64x2(channel->gamma);
   const f64x2 beta_f64x2 = splat_f64x2(channel->beta);
   size_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const f64x2 low_f64x2 = ((widen_f32x2(x + i) - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2;
-    const f64x2 high_f64x2 =
-        ((widen_f32x2(x + i + 2) - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2;
-    store_f32x4(x + i, narrow_f64x2(low_f64x2, high_f64x2));
-  }
-  for (; i < n; i++)
-    x[i] = (float)(((x[i] - channel->mean_hi) - channel->mean_lo) * channel->inv_std * channel->gamma + channel->beta);
+  for (; i + 2 <= n; i += 2)
+    store_narrow_f64x2(y + i, ((widen_f32x2(x + i) - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2);
+  if (i < n) y[i] = (float)(((x[i] - channel->mean_hi) - channel->mean_lo) * channel->inv_std * channel->gamma + channel->beta);
 }
 
-static inline void normalize_4(float *x, f32x4 center_f32x4, f32x4 scale_f32x4, f32x4 shift_f32x4) {
-  store_f32x4(x, (load_f32x4(x) - center_f32x4) * scale_f32x4 + shift_f32x4);
+static inline f32x4 normalized(f32x4 x_f32x4, f32x4 center_f32x4, f32x4 scale_f32x4, f32x4 shift_f32x4) {
+  return (x_f32x4 - center_f32x4) * scale_f32x4 + shift_f32x4;
 }
 
-static void normalize_slabs(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const bn_channel *channel,
-                            const float *fold) {
-  const float *center = fold, *scale = center + channels, *shift = scale + channels;
-  for (; rows > 0; rows--, x += stride) {
-    float *slab = x;
-    for (size_t c = 0; c < channels; c++, slab += spatial) {
-      if (in_double(scale[c])) {
-        normalize_f64(slab, spatial, channel + c);
+static inline void normalize_4(const float *x, float *y, f32x4 center_f32x4, f32x4 scale_f32x4, f32x4 shift_f32x4) {
+  store_f32x4(y, normalized(load_f32x4(x), center_f32x4, scale_f32x4, shift_f32x4));
+}
+
+/* Slabs side by side in a row, `spacing` apart, of n positions each, with numbers of their own. */
+static __attribute__((noinline)) void normalize_slabs(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride,
+                                                      size_t slabs, size_t spacing, size_t n, const bn_channel *channel,
+                                                      const float *center, const float *scale, const float *shift) {
+  for (size_t row = 0; row < rows; row++)
+    for (size_t c = 0; c < slabs; c++) {
+      const float *from = x + row * x_stride + c * spacing;
+      float *to = y + row * y_stride + c * spacing;
+      if (in_double(scale[c]) || (n >= 64 && tiny(from, center[c], LEAST_FACTOR))) {
+        normalize_f64(from, to, n, channel + c);
         continue;
       }
       const f32x4 center_f32x4 = splat_f32x4(center[c]), scale_f32x4 = splat_f32x4(scale[c]), shift_f32x4 = splat_f32x4(shift[c]);
       size_t i = 0;
-      for (; i + 16 <= spatial; i += 16) {
-        normalize_4(slab + i, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(slab + i + 4, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(slab + i + 8, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(slab + i + 12, center_f32x4, scale_f32x4, shift_f32x4);
+      for (; i + 16 <= n; i += 16) {
+        normalize_4(from + i, to + i, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(from + i + 4, to + i + 4, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(from + i + 8, to + i + 8, center_f32x4, scale_f32x4, shift_f32x4);
+        normalize_4(from + i + 12, to + i + 12, center_f32x4, scale_f32x4, shift_f32x4);
       }
-      for (; i + 4 <= spatial; i += 4) normalize_4(slab + i, center_f32x4, scale_f32x4, shift_f32x4);
-      for (; i < spatial; i++) slab[i] = (slab[i] - center[c]) * scale[c] + shift[c];
+      for (; i + 4 <= n; i += 4) normalize_4(from + i, to + i, center_f32x4, scale_f32x4, shift_f32x4);
+      for (; i < n; i++) to[i] = (from[i] - center[c]) * scale[c] + shift[c];
     }
-  }
 }
 
-/* The columns of channels that are all normalized in float32. */
-static void normalize_columns_f32(float *x, size_t rows, size_t stride, size_t columns, const float *center, const float *scale,
-                                  const float *shift) {
-  for (size_t j = columns & ~(size_t)3; j < columns; j++)
-    for (size_t row = 0; row < rows; row++) x[row * stride + j] = (x[row * stride + j] - center[j]) * scale[j] + shift[j];
-  for (; rows >= 4; rows -= 4, x += 4 * stride) {
-    float *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
-    for (size_t j = 0; j + 4 <= columns; j += 4) {
+/* Columns in multiples of 4. Two rows at a time; the last two may be the same one, so both are loaded before either is stored. */
+static void normalize_columns(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t columns,
+                              const float *center, const float *scale, const float *shift) {
+  for (size_t row = 0; row < rows; row += 2) {
+    const size_t next = smaller(row + 1, rows - 1);
+    const float *x0 = x + row * x_stride, *x1 = x + next * x_stride;
+    float *y0 = y + row * y_stride, *y1 = y + next * y_stride;
+    for (size_t j = 0; j < columns; j += 4) {
       const f32x4 center_f32x4 = load_f32x4(center + j), scale_f32x4 = load_f32x4(scale + j), shift_f32x4 = load_f32x4(shift + j);
-      normalize_4(x + j, center_f32x4, scale_f32x4, shift_f32x4);
-      normalize_4(x1 + j, center_f32x4, scale_f32x4, shift_f32x4);
-      normalize_4(x2 + j, center_f32x4, scale_f32x4, shift_f32x4);
-      normalize_4(x3 + j, center_f32x4, scale_f32x4, shift_f32x4);
+      const f32x4 x0_f32x4 = load_f32x4(x0 + j), x1_f32x4 = load_f32x4(x1 + j);
+      store_f32x4(y0 + j, normalized(x0_f32x4, center_f32x4, scale_f32x4, shift_f32x4));
+      store_f32x4(y1 + j, normalized(x1_f32x4, center_f32x4, scale_f32x4, shift_f32x4));
     }
-  }
-  for (; rows > 0; rows--, x += stride)
-    for (size_t j = 0; j + 4 <= columns; j += 4)
-      normalize_4(x + j, load_f32x4(center + j), load_f32x4(scale + j), load_f32x4(shift + j));
-}
-
-static void normalize_columns(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, const bn_channel *channel,
-                              const float *fold) {
-  const size_t columns = channels * spatial;
-  const float *center = fold, *scale = center + columns, *shift = scale + columns;
-  for (size_t begin = 0, end; begin < columns; begin = end) {
-    const bool slow = in_double(scale[begin]);
-    for (end = begin + spatial; end < columns && in_double(scale[end]) == slow;) end += spatial;
-    if (!slow) {
-      normalize_columns_f32(x + begin, rows, stride, end - begin, center + begin, scale + begin, shift + begin);
-      continue;
-    }
-    for (size_t row = 0; row < rows; row++)
-      for (size_t j = begin; j < end; j += spatial) normalize_f64(x + row * stride + j, spatial, channel + j / spatial);
   }
 }
 
-void bn_normalize(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const bn_channel *channel,
-                  const float *fold) {
-  if (columns)
-    normalize_columns(x, rows, stride, channels, spatial, channel, fold);
-  else
-    normalize_slabs(x, rows, stride, channels, spatial, channel, fold);
+void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t channels, size_t spatial,
+                  bool columns, const bn_channel *channel, const float *fold) {
+  assert(rows > 0 && channels > 0 && spatial > 0 && (x != y || x_stride == y_stride));
+  const size_t step = columns ? channels * spatial : channels;
+  const float *center = fold, *scale = fold + step, *shift = fold + 2 * step;
+  for (size_t p = 0; p < spatial && !columns; p += BN_PIECE)
+    normalize_slabs(x + p, y + p, rows, x_stride, y_stride, channels, spatial, smaller(spatial - p, BN_PIECE), channel, center,
+                    scale, shift);
+  for (size_t c = 0, end; c < channels && columns; c = end) {
+    /* Neighbors in float32 go together; what is left after their last four columns are slabs of one position. */
+    const size_t j = c * spatial;
+    for (end = c; end < channels && !in_double(scale[end * spatial]);) end++;
+    const size_t width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
+    normalize_columns(x + j, y + j, rows, x_stride, y_stride, k - j, center + j, scale + j, shift + j);
+    normalize_slabs(x + k, y + k, rows, x_stride, y_stride, left, 1, 1, channel, center + k, scale + k, shift + k);
+    /* The next one, if there is one, is in double. */
+    if (end < channels) {
+      const size_t d = end * spatial;
+      normalize_slabs(x + d, y + d, rows, x_stride, y_stride, 1, spatial, spatial, channel + end, center + d, scale + d,
+                      shift + d);
+      end++;
+    }
+  }
 }

@@ -1,94 +1,84 @@
 /* The contract of the kernels: batch normalization of float32 tensors laid out batch, channels, spatial.
  *
- * Terms. X holds batch × channels × spatial values, spatial (H·W) contiguous. A slab is the spatial values of one
- * channel in one image. A row is one image's slabs of a range of channels, side by side. A block is some rows of such a
- * range, `stride` values from the start of one row to the start of the next; its slabs may be pieces, all positions
- * from a multiple of 64 up to another one or to the slab's end. `count` is batch · spatial, the values of a channel.
+ * Terms. X holds batch × channels × spatial values, spatial (H·W) contiguous. A slab is the spatial values of one channel in one
+ * image. A row is one image's slabs of a range of channels, side by side. A piece of X is some rows of such a range, `stride`
+ * values from the start of one row to the start of the next; in slabs (below) it may be some positions of a single slab.
  *
- * Use. For a range of channels, each step over all its blocks in the order of the batch before the next; if its whole
- * batch is in memory, that is one block. Training: bn_sum, bn_mean, bn_squares, bn_fold_batch (if that asks for it,
- * bn_squares_f64 and bn_fold_batch once more), bn_normalize. Inference: bn_fold_running, bn_normalize.
- * Where a pass over all blocks is dear, a guess of the means saves one: the caller sets the start of fold to it, and takes
- * bn_sum and bn_squares, with partial sums of its own, in one pass, before bn_mean. bn_squares_f64 mends a bad guess.
- * Whether there is one follows from (batch, channels, spatial) alone, and what it is from the values alone.
+ * Use, for a range of channels. Training: bn_statistics on all its pieces in order, then bn_moments, bn_fold, and bn_normalize on
+ * all its pieces in any order. Inference: bn_fold, bn_normalize.
  *
  * Memory. All sizes count elements. Nothing is allocated, nothing can fail, no state is kept: the caller lends
- *   partial   BN_LANES doubles a channel, or in columns spatial doubles a channel; zero before the first bn_sum
- *   channel   one bn_channel a channel
- *   fold      3 floats a channel, or in columns 3 · spatial floats a channel: what the hot loops read
- * and X, which bn_normalize overwrites in place. None may overlap another. Doubles are aligned to 8 bytes, floats to 4.
+ *   channel   one bn_channel per channel
+ *   partial   4 doubles per series (below): bn_statistics writes, bn_moments reads
+ *   fold      3 floats per series: what the hot loops read
+ * and X, and Y, which bn_normalize writes. Y may be X, with the same stride; none may otherwise overlap another. Doubles are
+ * aligned to 8 bytes, floats to 4.
  *
- * Layout. Two ways through a block, chosen by the caller from (batch, channels, spatial) of the whole tensor alone:
- *   slabs     lanes along a slab
- *   columns   lanes across the channels and positions of a row, each (channel, position) a column of its own: for slabs
- *             too short to fill vectors. A block then has whole slabs only, and a multiple of 4 rows unless it is the
- *             last of the batch.
+ * Layout. Two ways through a piece, chosen by the caller from (batch, channels, spatial) of the whole tensor alone:
+ *   slabs     lanes along a slab; a series, whose moments are summed, is a channel
+ *   columns   lanes across the channels and positions of a row, for slabs too short to fill vectors, of at most BN_PIECE
+ * positions; each (channel, position) is a column, and a series of its own until bn_moments
  *
- * Rounding. Arithmetic is IEEE 754, each operation rounded once, none fused (compile with -ffp-contract=off), so that a
- * result has the same bits on every machine and engine, however a tensor is cut into ranges and blocks (any NaN equals
- * any other). Part of the contract is the order of summation:
- *   slabs     sum: 8 doubles, value i of a slab added to the double i mod 8, slabs in the order of the batch;
- *             squared deviations: float32, each 64 values a pairwise tree of their 16 vectors of 4, that is vectors 2k
- *             and 2k + 1, then the sums of these likewise, 4 levels; its four lanes added to doubles 0 to 3. The rest of
- *             a slab in trees of 32, 16, 8 and 4 values, then singly, value i to the double i mod 4.
- *   columns   sum: a double a column, rows in the order of the batch;
- *             squared deviations: float32, four rows at a time as (d0² + d1²) + (d2² + d3²), added to a double a column;
- *             the rows after the last four singly.
- *   both      then the doubles of a channel in their order.
- * The mean is kept as a float32, mean_hi, and what is left of it, mean_lo, a double: x − mean_hi is exact wherever
- * mean_lo matters, which is what keeps full precision far from zero. docs/numerics.md derives the error bounds. */
+ * Rounding. Arithmetic is IEEE 754, each operation rounded once, none fused (compile with -ffp-contract=off), so that a result
+ * has the same bits on every machine and engine, however a tensor is cut into ranges and pieces (any NaN equals any other). Part
+ * of the contract is the order of summation. A series is cut into blocks, from the start of the tensor:
+ *   slabs     BN_PIECE positions of one slab; of slabs of fewer than BN_SHORT positions, BN_SHORT_ROWS rows
+ *   columns   BN_COLUMN_ROWS rows
+ * A piece ends where a block ends, or where the tensor does; for bn_normalize alone, also after any row. Of each block:
+ *   sum       slabs: 8 doubles, value i of a slab to the double i mod 8; one more for what is left after a slab's last 4. Added
+ *             as ((0 + 2) + (4 + 6)) + ((1 + 3) + (5 + 7)), then that one. Columns: one double, in the order of the rows
+ *   mean      of a block, as of a series and of a channel: hi = sum · (1 / n) as a float32, and lo = (sum − n · hi) · (1 / n),
+ * the rest of it, a double; 1 / n is rounded first squares   deviations from hi, in float32. Slabs: trees of 32 values, then 16,
+ * then 4, of their vectors of 4 pairwise; the lanes of each go to 4 doubles, added as (0 + 2) + (1 + 3); the values that are left
+ * to one more. Columns: one double, rows by fours, (d0² + d1²) + (d2² + d3²), with zero for a row that is not there In double
+ * instead unless n · 1e-28 < their sum < 1e36, or if first values are all nearer to hi than 2⁻⁴⁵, but not all equal to it: the
+ * first 8 of a block whose slabs hold 8 or more, the first of a column. Then 4 doubles, value i of a slab to the double i mod 4,
+ * added as above, and one more for what is left after a slab's last 4, or for a column In the end less n · lo², which leaves the
+ * squared deviations from the mean series    blocks merged in order (Chan, Golub and LeVeque 1983): of a values and b more, with
+ * δ = (hi_b − hi_a) + (lo_b − lo_a), squares_a + (squares_b + δ² · (a · b / (a + b))), and sum_a + sum_b Of a channel, its series
+ * in order: their sums; and their squares, each with n · δ² added, δ from the channel's mean to theirs. The variance is that by
+ * the count, or 0 if negative. x − mean_hi is exact wherever mean_lo matters, which is what keeps full precision far from zero.
+ * docs/numerics.md derives the error bounds. */
 #ifndef BN_BATCHNORM_H
 #define BN_BATCHNORM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Partial sums of a channel in slabs. */
-#define BN_LANES 8
-
-/** The variance of a channel whose squared deviations are to be summed again, by bn_squares_f64. */
-#define BN_REDO (-1.0)
+/** Positions of a slab in a block. */
+#define BN_PIECE 4096
+/** Slabs of fewer positions than this go by several rows to a block. */
+#define BN_SHORT 512
+#define BN_SHORT_ROWS 8
+/** Rows of a block in columns. */
+#define BN_COLUMN_ROWS 256
 
 /** A channel's numbers: six doubles, in this order. */
 typedef struct {
   double gamma, beta; /* set by the caller */
-  double mean_hi;     /* the mean's float32; set by bn_mean, or by the caller, then to the whole mean, before bn_fold_running */
-  double mean_lo;     /* the mean less mean_hi, 0 unless finite */
-  double variance;    /* biased; set by bn_fold_batch, or by the caller before bn_fold_running */
-  double inv_std;     /* 1 / sqrt(variance + epsilon) */
+  double mean_hi;     /* the mean as a float32; in inference the mean, set by the caller before bn_fold */
+  double mean_lo;     /* the mean less mean_hi, 0 unless finite; in inference 0, set by the caller before bn_fold */
+  double variance;    /* biased; in inference set by the caller before bn_fold */
+  double inv_std;     /* 1 / sqrt(variance + epsilon), set by bn_fold */
 } bn_channel;
 
-/** Adds the values of a block to the partial sums. */
-void bn_sum(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double *partial);
+/** Adds a piece to the statistics in partial, after `seen` values of each series. What partial held is lost if that is 0. Uses
+ * fold. */
+void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, size_t seen,
+                   double *partial, float *fold);
 
-/** Partial sums over the whole batch → the means, in channel and, unless guesses are there, at the start of fold. Leaves
- * partial zero. */
-void bn_mean(double *partial, double count, bool guessed, size_t channels, size_t spatial, bool columns, bn_channel *channel,
-             float *fold);
+/** Statistics of `count` values of each channel → mean_hi, mean_lo and variance. */
+void bn_moments(double count, size_t channels, size_t spatial, bool columns, const double *partial, bn_channel *channel);
 
-/** Adds the squared deviations of a block's values, from the means, or guesses, at the start of fold, to the partial sums, in
- * float32 trees. */
-void bn_squares(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const float *fold,
-                double *partial);
+/** Mean and variance, in training those of bn_moments → mean_hi, mean_lo, inv_std and fold. */
+void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold);
 
-/** The same in double throughout, for the channels whose variance is BN_REDO alone: value i of a slab to the double
- * i mod 4, in columns each to its own. */
-void bn_squares_f64(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns,
-                    const bn_channel *channel, double *partial);
-
-/** Partial sums of squared deviations → variance, inv_std and fold. Returns how many channels float32 was too narrow
- * for (sums near its limits, or so small that they may have vanished and no epsilon hides it) or whose guessed mean was
- * off by a quarter of the deviation. Their variance is BN_REDO and their partial sums are zero: call bn_squares_f64, then
- * this once more, `redone`, for them alone. */
-size_t bn_fold_batch(double *partial, double count, double epsilon, bool redone, size_t channels, size_t spatial, bool columns,
-                     bn_channel *channel, float *fold);
-
-/** Given mean (in mean_hi) and variance → mean_hi, mean_lo, inv_std and fold. */
-void bn_fold_running(double epsilon, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold);
-
-/** x ← (x − mean) · inv_std · gamma + beta, over a block. In float32, as (x − mean_hi) · scale + shift, wherever the
- * bounds of docs/numerics.md allow; else, channel by channel, in double with one rounding. */
-void bn_normalize(float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, const bn_channel *channel,
-                  const float *fold);
+/** y ← (x − mean) · inv_std · gamma + beta, over a piece. With scale = gamma · inv_std and shift = beta − mean_lo · scale, in
+ * float32 as (x − mean_hi) · scale + shift if gamma = 0 or 2⁻¹²⁶ ≤ |scale| ≤ 2¹²⁷; |mean_hi| and |shift| < 2¹⁰²; in training not
+ * 0 < variance < 2⁻²³⁰; in inference shift is a float32. Else, channel by channel, in double with one rounding. In slabs also
+ * each BN_PIECE positions, from 64 on, of which the first 8 are all nearer to mean_hi than 2⁻¹¹⁵, but not all equal to it:
+ * float32 would take ten times as long for subnormal numbers. */
+void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t channels, size_t spatial,
+                  bool columns, const bn_channel *channel, const float *fold);
 
 #endif

@@ -42,11 +42,9 @@ static inline f64x2 widen_high_f32x4(f32x4 v) {
   return (f64x2)wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle((v128_t)v, (v128_t)v, 2, 3, 2, 3));
 }
 
-/* The builtin is opaque to LLVM: from any other shuffle of two narrowed vectors it makes four scalar conversions. */
-static inline f32x4 narrow_f64x2(f64x2 low, f64x2 high) {
-  return (f32x4)__builtin_wasm_shuffle_i8x16((v128_t)wasm_f32x4_demote_f64x2_zero((v128_t)low),
-                                             (v128_t)wasm_f32x4_demote_f64x2_zero((v128_t)high), 0, 1, 2, 3, 4, 5, 6, 7, 16, 17,
-                                             18, 19, 20, 21, 22, 23);
+/* Two values rounded to float32. */
+static inline void store_narrow_f64x2(float *to, f64x2 v) {
+  wasm_v128_store64_lane(to, wasm_f32x4_demote_f64x2_zero((v128_t)v), 0);
 }
 
 #else
@@ -57,8 +55,9 @@ static inline f64x2 widen_low_f32x4(f32x4 v) { return (f64x2){v[0], v[1]}; }
 
 static inline f64x2 widen_high_f32x4(f32x4 v) { return (f64x2){v[2], v[3]}; }
 
-static inline f32x4 narrow_f64x2(f64x2 low, f64x2 high) {
-  return (f32x4){(float)low[0], (float)low[1], (float)high[0], (float)high[1]};
+static inline void store_narrow_f64x2(float *to, f64x2 v) {
+  to[0] = (float)v[0];
+  to[1] = (float)v[1];
 }
 
 #endif

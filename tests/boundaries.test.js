@@ -1,8 +1,7 @@
 /* Shapes named after the boundary they probe, held against float64. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { load, workArea } from '../js/kernel.js';
-import { planTiles } from '../js/tiles.js';
+import { makePlan } from '../js/plan.js';
 import { normalTensor, parametersFor, sizeOf } from './data.js';
 import { callKernel, callWithin, checkCall } from './helpers.js';
 
@@ -25,6 +24,10 @@ for (const spatial of [30, 31, 32, 33]) probe('about the change of layout by pos
 for (const batch of [1, 2, 3, 4, 5]) probe('about the change of layout by batch', [batch, 3, 3, 3]);
 for (const prime of [2, 3, 5, 7, 11, 13, 29, 31, 37, 61, 67, 127, 131, 251, 509])
   probe('a prime number of positions', [3, 2, prime, 1]);
+for (const width of [4095, 4096, 4097, 8191, 8192, 8193]) probe('about a block of a slab', [2, 2, 1, width]);
+for (const width of [511, 512, 513]) probe('about the change to blocks of several slabs', [9, 2, 1, width]);
+for (const batch of [7, 8, 9, 15, 16, 17]) probe('about a block of short slabs', [batch, 3, 6, 7]);
+for (const batch of [255, 256, 257, 511, 512, 513]) probe('about a block of columns', [batch, 5, 3, 1]);
 probe('one position', [64, 33, 1, 1]);
 probe('49 positions', [8, 20, 7, 7]);
 probe('one channel', [4, 1, 19, 23]);
@@ -34,16 +37,14 @@ probe('a batch of one', [1, 40, 13, 11]);
 probe('a batch of one, one position', [1, 100, 1, 1]);
 probe('rows whose cache lines do not line up', [5, 3, 225, 15]);
 
-load();
-
 /** What the plan makes of a shape in the full work area. */
 const planOf = ([batch, channels, height, width], training = true) =>
-  planTiles({ batch, channels, spatial: height * width, training }, ...workArea());
+  makePlan({ batch, channels, spatial: height * width, training }, 8 << 20, false);
 
 test('a tile, and one value more or less: a range of channels, then the next', () => {
   for (const spatial of [1023, 1024, 1025]) {
     const shape = [8, 65, spatial, 1];
-    assert.ok(planOf(shape).channels < 65 && planOf(shape).resident);
+    assert.ok(planOf(shape).range < 65 && planOf(shape).resident);
     const { gamma, beta } = parametersFor(65);
     checkCall(normalTensor(shape, 3, 5), [gamma, beta]);
   }
@@ -69,7 +70,7 @@ test('rows too short to gather, streamed across columns', () => {
 
 test('more channels than the state has room for', () => {
   const shape = [2, 40000, 1, 1];
-  assert.ok(planOf(shape).channels < 40000);
+  assert.ok(planOf(shape).range < 40000);
   checkCall(normalTensor(shape, 3, 5), [null, null]);
   checkCall(normalTensor(shape, 3, 5), [null, null, new Float32Array(40000), new Float32Array(40000).fill(1), 0.1, 1e-5, false]);
 });
@@ -82,20 +83,45 @@ test('inference, a block and one row more or less', () => {
   }
 });
 
-test('squares summed again in double, in every kind of plan', () => {
-  for (const [bytes, shape] of [
-    [1 << 20, [4, 3, 20, 20]],
-    [4096, [4, 3, 40, 50]],
-    [4096, [50, 3, 3, 3]],
-    [1 << 20, [50, 3, 3, 3]],
+test('channels in double beside others, in every kind of plan', () => {
+  for (const [end, shape] of [
+    [8 << 20, [4, 3, 20, 20]],
+    [64 << 10, [4, 3, 140, 50]],
+    [64 << 10, [50, 3, 3, 3]],
+    [64 << 10, [2500, 3, 3, 3]],
+    [8 << 20, [50, 3, 3, 3]],
   ])
-    for (const deviation of [1e-25, 1e19]) {
+    for (const deviation of [1e-19, 1e-25, 1e-40, 1e19]) {
       const X = normalTensor(shape, 1, 0, 1);
       X.data.forEach((value, i) => {
         if (Math.floor(i / (shape[2] * shape[3])) % 3 === 1) X.data[i] = value * deviation;
       });
-      const args = [null, null, null, null, 0, 0];
-      checkCall(X, args);
-      assert.deepEqual(callWithin(bytes, X, ...args), callKernel(X, ...args));
+      for (const epsilon of [0, 1e-5]) {
+        const args = [null, null, null, null, 0, epsilon];
+        checkCall(X, args);
+        assert.deepEqual(callWithin(end, X, ...args), callKernel(X, ...args));
+      }
     }
+});
+
+test('values that are subnormal less the mean, in training and inference', () => {
+  for (const shape of [
+    [2, 3, 9, 9],
+    [2, 2, 70, 70],
+    [50, 3, 3, 3],
+  ])
+    for (const size of [2 ** -113, 2 ** -115, 2 ** -117, 1e-38, 1e-44])
+      for (const part of [1, 0.01]) {
+        const X = normalTensor(shape, 1, 0, 1);
+        X.data.forEach((value, i) => {
+          if ((i * 0.618) % 1 < part) X.data[i] = value * size;
+        });
+        const { gamma, beta } = parametersFor(shape[1]);
+        const zeros = new Float32Array(shape[1]);
+        for (const variance of [1, 1e-60]) {
+          const statistics = [zeros, new Float64Array(shape[1]).fill(variance)];
+          checkCall(X, [gamma, beta, ...statistics, 0.1, 0, false], `${size}, variance ${variance}`);
+        }
+        checkCall(X, [gamma, beta, null, null, 0, 0], `${size}`);
+      }
 });

@@ -104,7 +104,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
     for (const stated of [{}, { stride: ROW_MAJOR }, { strides: ROW_MAJOR }, { strides: ROW_MAJOR, offset: undefined }])
       assert.throws(() => call({ data: X.data, shape: [1, 3, 8, 5], ...stated }, null, null), {
         name: 'RangeError',
-        message: 'batchNormalization: X.data must hold 120 values, the product of X.shape [1, 3, 8, 5]; got 240',
+        message: 'batchNormalization: X.data must hold 120 values for shape [1, 3, 8, 5]; got 240',
       });
     const second = call({ data: X.data, shape: [1, 3, 8, 5], strides: ROW_MAJOR, offset: 120 }, null, null);
     assert.deepEqual(second, call({ data: X.data.slice(120), shape: [1, 3, 8, 5] }, null, null));
@@ -214,7 +214,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
       };
       assert.throws(() => call({ data: tracking, shape }, null, null, null, null, 0.1, 1e-5, true, options), {
         name: 'RangeError',
-        message: `batchNormalization: X.data must hold 240 values, the product of X.shape [2, 3, 8, 5]; got ${bytes / 4}`,
+        message: `batchNormalization: X.data must hold 240 values for shape [2, 3, 8, 5]; got ${bytes / 4}`,
       });
     }
   });

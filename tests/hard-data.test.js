@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization as plain } from '../js/index-plain.js';
-import { guessMean } from '../js/kernel.js';
 import { normalTensor, parametersFor, seeded, seededNormal, sizeOf, tensor } from './data.js';
 import { assertWithinBounds, callKernel, checkCall } from './helpers.js';
-import { outputBound, reference, ulp } from './reference.js';
+import { channelOf, outputBound, reference, statisticsOf, ulp } from './reference.js';
+
+/** The kernel's variance, as docs/numerics.md proves it. */
+const VARIANCE_BOUND = 6.001 * 2 ** -24;
 
 /** Both layouts: along slabs, and across columns. */
 const SHAPES = [
@@ -215,73 +217,93 @@ everyWay('NaN and infinity stay in their channel and go where float64 sends them
   assert.equal(batchNormalization(positive, null, null, null, null, 0)[1].data[1], Infinity);
 });
 
-/* A channel too long for the memory: its mean is guessed from some values before it is known. */
-const LONG = [3, 1, 1000, 701];
+/* A channel of many blocks, in both layouts: moments of blocks are merged. */
+const LONG = [3, 1, 200, 701];
+const TALL = [12003, 3, 3, 1];
+const blockOf = ([, channels, height, width], i) =>
+  width * height < 32 ? Math.floor(i / (channels * height * width) / 256) : Math.floor((i % (height * width)) / 4096);
 
-/** How far a guess is from the mean, in deviations. */
-function guessedApart({ data, shape: [batch, channels, height, width] }) {
-  const n = data.length;
-  const mean = data.reduce((sum, x) => sum + x, 0) / n;
-  const variance = data.reduce((sum, x) => sum + (x - mean) ** 2, 0) / n;
-  return Math.abs(guessMean({ x: data, batch, channels, spatial: height * width }, 0) - mean) / Math.sqrt(variance);
+for (const shape of [LONG, TALL]) {
+  const spatial = shape[2] * shape[3];
+  for (const [name, value] of Object.entries({
+    'near zero': () => seededNormal(31, 0, 1),
+    'far from zero': () => seededNormal(32, 1e6, 0.1),
+    'a gradient': () => (i) => i * 1e-5 - 7,
+    'stripes, as wide as lines': () => (i) => (i % 701 < 30 ? 500 : i % 7),
+    'two neighbouring floats': () => (i) => (i % 5 ? 1 : 1 + 2 ** -23),
+    'images far apart': () => {
+      const normal = seededNormal(33);
+      return (i) => 100 * Math.floor(i / 140200) + normal();
+    },
+    'the first block one spacing up, far from zero': () => (i) => 16777214 + (blockOf(shape, i) === 0 ? 1 : 0),
+    'blocks of one value each': () => (i) => 1e4 + 2 ** -10 * blockOf(shape, i),
+    'blocks of other magnitudes': () => {
+      const normal = seededNormal(36);
+      return (i) => normal() * 10 ** ((blockOf(shape, i) % 60) - 40);
+    },
+    'all deviation in one block': () => {
+      const normal = seededNormal(37);
+      return (i) => 1e5 + (blockOf(shape, i) === 3 ? normal() : 0);
+    },
+    'one value of 10⁷ among those of 1': () => {
+      const normal = seededNormal(34);
+      return (i) => (i === 5 * spatial ? 1e7 : normal());
+    },
+    'one value of 3·10³⁸': () => {
+      const normal = seededNormal(34);
+      return (i) => (i === 7 * spatial ? 3e38 : normal());
+    },
+    'tiny first values': () => {
+      const normal = seededNormal(38);
+      return (i) => (i % 4096 < 9 || i < 700 ? 1e-25 * normal() : normal());
+    },
+    'tiny, but for some first values': () => {
+      const normal = seededNormal(39);
+      return (i) => (i % 4096 < 9 || i < 700 ? 1e-9 * normal() : 1e-19 * normal());
+    },
+    subnormal: () => {
+      const normal = seededNormal(40);
+      return () => 1e-40 * normal();
+    },
+  }))
+    test(`many blocks, ${name}, [${shape}]`, () => {
+      const X = tensor(shape, value());
+      for (const epsilon of [1e-9, 0]) {
+        const args = [[1.5, 1, -1].slice(0, shape[1]), [0.1, 0, 7].slice(0, shape[1]), null, null, 0, epsilon];
+        checkCall(X, args);
+      }
+      // The batch's own variance, in double: proven within 6.001 · 2⁻²⁴ of itself.
+      const channels = shape[1];
+      const doubles = [new Float64Array(channels), new Float64Array(channels)];
+      const [, mean, variance] = callKernel(X, null, null, ...doubles, 0);
+      for (let c = 0; c < channels; c++) {
+        const exact = statisticsOf(channelOf(X, c));
+        assert.ok(
+          Math.abs(variance.data[c] / exact.variance - 1) <= VARIANCE_BOUND,
+          `${variance.data[c]}, not ${exact.variance}`,
+        );
+        const magnitude = channelOf(X, c).reduce((sum, x) => sum + Math.abs(x), 0) / (X.data.length / channels);
+        assert.ok(Math.abs(mean.data[c] - exact.mean) <= (X.data.length / channels) * 2 ** -53 * magnitude);
+      }
+    });
+
+  test(`many blocks of equal values give exactly beta, [${shape}]`, () => {
+    const X = tensor(shape, () => -16777215);
+    const beta = Float32Array.of(0.3, 0.3, 0.3).subarray(0, shape[1]);
+    const [output, , variance] = callKernel(X, null, beta, null, null, 0);
+    assert.ok(output.data.every((y) => y === Math.fround(0.3)));
+    assert.ok(variance.data.every((value) => value === 0));
+  });
 }
 
-test('a mean is guessed from values of its channel', () => {
-  const X = tensor([3, 4, 5, 7], (i) => Math.floor(i / 35) % 4);
-  for (let c = 0; c < 4; c++) assert.equal(guessMean({ x: X.data, batch: 3, channels: 4, spatial: 35 }, c), c);
-});
-
-test('guesses of gradients are good, whatever the number of lines', () => {
-  const width = 40;
-  for (let lines = 1; lines < 700; lines++) {
-    const x = Float32Array.from({ length: lines * width }, (_, i) => i % width);
-    const apart = Math.abs(guessMean({ x, batch: 1, channels: 1, spatial: x.length }, 0) - (width - 1) / 2);
-    assert.ok(apart < Math.sqrt((width ** 2 - 1) / 12) / 4, `${lines} lines: ${apart}`);
-  }
-});
-
-for (const [name, value] of Object.entries({
-  'near zero': () => seededNormal(31, 0, 1),
-  'far from zero': () => seededNormal(32, 1e6, 0.1),
-  'a gradient': () => (i) => i * 1e-5 - 7,
-  'stripes, as wide as lines': () => (i) => (i % 701 < 30 ? 500 : i % 7),
-  'two neighbouring floats': () => (i) => (i % 3 ? 1 : 1 + 2 ** -23),
-  'images far apart': () => {
-    const normal = seededNormal(33);
-    return (i) => 100 * Math.floor(i / 701000) + normal();
-  },
-}))
-  test(`a long channel, ${name}`, () => {
-    const X = tensor(LONG, value());
-    assert.ok(guessedApart(X) < 1 / 4, 'the guess is good');
-    checkCall(X, [[1.5], [0.1], null, null, 0.5, 1e-9]);
-  });
-
-for (const [name, one] of [
-  ['a guess led astray', 1e7],
-  ['a vast guess', 3.4e38],
-])
-  test(`a long channel, ${name}`, () => {
-    const X = normalTensor(LONG, 34);
-    for (const k of [0, 1, 2]) X.data[k * 701000] = one;
-    assert.ok(!(guessedApart(X) < 1 / 4), 'the guess is bad');
-    checkCall(X, [[1.5], [0.1], null, null, 0.5, 1e-9]);
-  });
-
-test('a long channel of equal values gives exactly beta', () => {
-  const X = tensor(LONG, () => -16777215);
-  const [output, , variance] = callKernel(X, null, [0.3], null, null, 0);
-  assert.ok(output.data.every((y) => y === Math.fround(0.3)));
-  assert.equal(variance.data[0], 0);
-});
-
-test('NaN and infinity in a long channel stay there, whether a guess meets them or not', () => {
+test('NaN and infinity in a channel of many blocks stay there', () => {
   const X = normalTensor([1, 2, 2000, 1001], 35);
   const second = X.data.subarray(2002000);
   const [expected] = callKernel({ data: second, shape: [1, 1, 2000, 1001] }, null, null);
   for (const [special, at] of [
     [NaN, 0],
     [Infinity, 999],
+    [-Infinity, 2001999],
   ]) {
     X.data[at] = special;
     const [output, mean, variance] = callKernel(X, null, null, null, null, 0);
@@ -289,6 +311,17 @@ test('NaN and infinity in a long channel stay there, whether a guess meets them 
     assert.ok(Buffer.from(expected.data.buffer).equals(new Uint8Array(output.data.buffer, second.byteLength)));
     assert.deepEqual([mean.data[0], variance.data[0]], [special, NaN]);
     X.data[at] = 0;
+  }
+});
+
+both('the variance that is returned is as exact for tiny data, whatever epsilon', (shape) => {
+  for (const size of [1e-12, 1e-16, 1e-19, 1e-25, 1e-38, 1e-44]) {
+    const X = normalTensor(shape, 8, 0, size);
+    const [, , variance] = callKernel(X, null, null, new Float64Array(3), new Float64Array(3), 0);
+    for (let c = 0; c < 3; c++) {
+      const exact = statisticsOf(channelOf(X, c)).variance;
+      assert.ok(Math.abs(variance.data[c] / exact - 1) <= VARIANCE_BOUND, `${size}: ${variance.data[c]}, not ${exact}`);
+    }
   }
 });
 

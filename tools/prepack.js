@@ -30,10 +30,10 @@ function place(comments) {
   return types;
 }
 
-for (const entry of ENTRIES) {
-  const types = place(readFileSync(`cjs/emitted/${entry}.d.ts`, 'utf8'));
-  writeFileSync(`types/${entry}.d.ts`, types);
-  writeFileSync(`cjs/${entry}.d.cts`, types.replaceAll("'./index.js'", "'./index.cjs'"));
+for (const file of [...ENTRIES, 'arena']) {
+  const types = place(readFileSync(`cjs/emitted/${file}.d.ts`, 'utf8'));
+  writeFileSync(`types/${file}.d.ts`, types);
+  writeFileSync(`cjs/${file}.d.cts`, types.replaceAll(/'(\.\/\w+)\.js'/g, "'$1.cjs'"));
 }
 rmSync('cjs/emitted', { recursive: true });
 

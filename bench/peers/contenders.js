@@ -1,5 +1,6 @@
 /* The contenders in JavaScript, each at its best: from a problem (cases.js) to its calls by name, each with what it last
- * returned, in the order B, C, H, W. A call that ends in "alone" computes on data that lie on the contender's side already.
+ * returned, in the order B, C, H, W. A call that ends in "alone" or "arena" computes on data that lie on the contender's side
+ * already, and leaves its result there. What `fill` does comes before the first run.
  * Runs in Node and in pages. */
 import { batchNormalizationModel } from './onnx.js';
 
@@ -14,6 +15,18 @@ export function twoWays(name, compute, { X, rest }) {
     output: () => last[0].data,
   });
   return { [`${name}, out`]: way({ out }), [`${name}, fresh`]: way({}) };
+}
+
+/** From tensor to tensor of one arena, and in place there. */
+export function inArena(name, compute, Arena, { X, rest }) {
+  const arena = new Arena(2 * (X.data.byteLength + 64));
+  const [from, to] = [arena.tensor(X.shape), arena.tensor(X.shape)];
+  from.data.set(X.data);
+  const way = (source) => ({ run: () => compute(source, ...rest, { out: to }), output: () => to.data });
+  return {
+    [`${name}, arena`]: way(from),
+    [`${name}, arena in place`]: { fill: () => to.data.set(X.data), ...way(to) },
+  };
 }
 
 export async function onnxruntime(name, ort, { X, rest }, options, { reuses, layers }) {
@@ -39,10 +52,13 @@ export async function onnxruntime(name, ort, { X, rest }, options, { reuses, lay
     },
   };
   if (reuses) calls[`${name}, out`] = { run: () => one.run(feeds, fetches), output: () => out };
-  // Nine layers less one, by eight.
+  // Nine layers less one, by eight: into the same output where that goes, as new pages cost more than a layer.
   if (layers && X.data.length <= 2 ** 23) {
     const nine = await open(9);
-    calls[`${name}, nine layers`] = { run: () => nine.run(feeds), output: null };
+    calls[`${name}, nine layers${reuses ? ', out' : ''}`] = {
+      run: () => (reuses ? nine.run(feeds, fetches) : nine.run(feeds)),
+      output: null,
+    };
   }
   return calls;
 }
@@ -70,6 +86,13 @@ export async function tensorflow(tf, backend, { X, rest }) {
     return [y, running(m, moments.mean), running(v, moments.variance)];
   };
   const there = tf.tensor4d(data, last);
+  const channelsFirst = (values) => {
+    const output = new Float32Array(values.length);
+    for (let b = 0; b < batch; b++)
+      for (let c = 0; c < channels; c++)
+        for (let i = 0; i < spatial; i++) output[(b * channels + c) * spatial + i] = values[(b * spatial + i) * channels + c];
+    return output;
+  };
   let result;
   const name = `tfjs-${backend}`;
   return {
@@ -81,13 +104,7 @@ export async function tensorflow(tf, backend, { X, rest }) {
           [result] = results.map((y) => y.dataSync());
         });
       },
-      output: () => {
-        const output = new Float32Array(result.length);
-        for (let b = 0; b < batch; b++)
-          for (let c = 0; c < channels; c++)
-            for (let i = 0; i < spatial; i++) output[(b * channels + c) * spatial + i] = result[(b * spatial + i) * channels + c];
-        return output;
-      },
+      output: () => channelsFirst(result),
     },
     [`${name}, alone`]: {
       run: () => {
@@ -96,7 +113,14 @@ export async function tensorflow(tf, backend, { X, rest }) {
           compute(there);
         });
       },
-      output: null,
+      // The same again, as its results are let go. (tidy would look for tensors in all values of what it is returned.)
+      output: () => {
+        let values;
+        tf.tidy(() => {
+          values = compute(there)[0].dataSync();
+        });
+        return channelsFirst(values);
+      },
     },
   };
 }

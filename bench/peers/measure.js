@@ -1,6 +1,6 @@
 /* Times the calls of several contenders on one problem, verified first, by turns. Runs in Node and in pages. */
 import { sizeOf } from '../../tests/data.js';
-import { largestError } from '../cases.js';
+import { arrayOf, largestError } from '../cases.js';
 
 export const COPY = 'copy X → out';
 
@@ -13,7 +13,7 @@ export const COPY = 'copy X → out';
  */
 export async function measure(given, prepares, { seconds, sample, progress = () => {} }) {
   const n = sizeOf(given.X.shape);
-  const out = new Float32Array(n);
+  const out = arrayOf(n);
   const calls = { [COPY]: { run: () => out.set(given.X.data), output: null } };
   const failures = {};
   for (const [name, prepare] of Object.entries(prepares))
@@ -24,8 +24,9 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
     }
   const result = {};
   const times = {};
-  for (const [name, { run, time, output }] of Object.entries(calls)) {
+  for (const [name, { fill, run, time, output }] of Object.entries(calls)) {
     try {
+      fill?.();
       await run();
       const error = output ? largestError(await output(), given) : null;
       if (error > 2 ** 14) throw new Error(`wrong by ${error} ULP`);
@@ -64,7 +65,7 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
   }
   // What allocates takes turns among itself: its buffers are freed in the next one's time.
   const begun = performance.now();
-  const allocates = (name) => !(name === COPY || name.endsWith(', out'));
+  const allocates = (name) => !(name === COPY || /, (out|arena.*)$/.test(name));
   const names = Object.keys(calls);
   for (const group of [names.filter((name) => !allocates(name)), [COPY, ...names.filter(allocates)]]) {
     const end = performance.now() + (1000 * seconds * group.length) / (names.length + 1);

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { call } from '../../js/call.js';
-import { batchNormalization } from '../../js/index.js';
+import { Arena, batchNormalization } from '../../js/index.js';
 import { tuned } from '../plain.js';
-import { onnxruntime, tensorflow, twoWays } from './contenders.js';
+import { inArena, onnxruntime, tensorflow, twoWays } from './contenders.js';
 
 const require = createRequire(import.meta.url);
 const versionOf = (name) =>
@@ -87,9 +87,15 @@ async function native(library, { X, rest }, ways = ['out', 'fresh']) {
   return calls;
 }
 
-/** What each peer is, and how its calls are made. */
+/** What each peer is, and how its calls are made: all, or the ways that are named, where others would cost time or memory. */
 export const CONTENDERS = {
-  batchnorm: { version: 'this', prepare: (problem) => twoWays('batchnorm', batchNormalization, problem) },
+  batchnorm: {
+    version: 'this',
+    prepare: (problem, ways = ['out', 'fresh', 'arena']) => ({
+      ...twoWays('batchnorm', batchNormalization, problem),
+      ...(ways.includes('arena') ? inArena('batchnorm', batchNormalization, Arena, problem) : {}),
+    }),
+  },
   'plain JS': {
     version: 'bench/plain.js',
     prepare: (problem) => twoWays('plain JS', (...args) => call(tuned, ...args), problem),

@@ -1,10 +1,10 @@
 /* The comparison in a page: one case, that of the address's query. Leaves its results in globalThis.report. */
 
 import { call } from '../../js/call.js';
-import { backend, batchNormalization } from '../../js/index.js';
+import { Arena, backend, batchNormalization } from '../../js/index.js';
 import { problem } from '../cases.js';
 import { tuned } from '../plain.js';
-import { twoWays } from './contenders.js';
+import { inArena, twoWays } from './contenders.js';
 import { measure } from './measure.js';
 import { contenders } from './web.js';
 
@@ -13,7 +13,10 @@ const given = problem(query.get('shape').split(',').map(Number), query.get('trai
 const results = await measure(
   given,
   {
-    batchnorm: async (each) => twoWays('batchnorm', batchNormalization, each),
+    batchnorm: async (each) => ({
+      ...twoWays('batchnorm', batchNormalization, each),
+      ...inArena('batchnorm', batchNormalization, Arena, each),
+    }),
     'plain JS': async (each) => twoWays('plain JS', (...args) => call(tuned, ...args), each),
     ...contenders,
   },

@@ -74,7 +74,7 @@ const MEMORY = [8, 64, 112, 112];
 async function memory({ contender }) {
   if (contender === null) return process.memoryUsage.rss();
   const given = problem(MEMORY, true);
-  const calls = await CONTENDERS[contender].prepare(given);
+  const calls = await CONTENDERS[contender].prepare(given, ['out', 'fresh']);
   const { run, memory: own, close } = calls[`${contender}, out`] ?? calls[`${contender}, fresh`];
   for (let k = 0; k < 3; k++) await run();
   const most = own ? await own() : process.resourceUsage().maxRSS * 1024;
@@ -188,11 +188,11 @@ async function main() {
           alone[name] = inProcess('measureCase', { shape, training, contenders: [name], seconds: quick ? 0.3 : 1 }).result.calls;
       cases.push({ shape, training, n: sizeOf(shape), together, alone, failures });
       console.log(`\n(${shape}) ${training ? 'training' : 'inference'}, ${megabytes(shape).toFixed(2)} MB`);
-      for (const [name, why] of Object.entries(failures)) console.log(name.padEnd(32), why.slice(0, 160));
+      for (const [name, why] of Object.entries(failures)) console.log(name.padEnd(36), why.slice(0, 160));
       for (const [name, { samples, error }] of Object.entries(together)) {
         const [low, mid, high] = quartiles(samples).map((time) => (time / sizeOf(shape)).toFixed(3));
         console.log(
-          name.padEnd(32),
+          name.padEnd(36),
           `${mid} ns a value [${low}–${high}]`.padEnd(36),
           error === null ? '' : `${error.toFixed(2)} ULP`,
         );

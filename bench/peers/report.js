@@ -18,9 +18,17 @@ function time(results, contender, kind) {
 
 /** Computation alone: on the contender's side already, or where nothing is copied the call itself. */
 function timeAlone(results, contender) {
+  if (results[`${contender}, arena`]) return median(results[`${contender}, arena`]);
   if (results[`${contender}, alone`]) return median(results[`${contender}, alone`]);
-  if (results[`${contender}, nine layers`])
-    return (median(results[`${contender}, nine layers`]) - median(results[`${contender}, fresh`])) / 8;
+  for (const [layers, layer] of [
+    ['nine layers, out', 'out'],
+    ['nine layers', 'fresh'],
+  ])
+    if (results[`${contender}, ${layers}`]) {
+      const eight = median(results[`${contender}, ${layers}`]) - median(results[`${contender}, ${layer}`]);
+      // Less than nothing is noise.
+      return eight > 0 ? eight / 8 : null;
+    }
   return ['PyTorch', 'NumPy', 'plain JS'].includes(contender) ? time(results, contender, 'out') : null;
 }
 
@@ -38,7 +46,7 @@ function timesTable({ cases, versions }, training, kind) {
   const rows = cases
     .filter((each) => each.training === training)
     .map(({ shape, together, failures }) => {
-      const times = contenders.map((name) => (kind === 'alone' ? timeAlone(together, name) : time(together, name, kind)));
+      const times = contenders.map((name) => time(together, name, kind));
       const known = times.filter((value) => value !== null);
       const own = times[0] ?? median(together[COPY]);
       return [
@@ -104,14 +112,19 @@ function requirementsTable(results) {
 
 function spreadTable({ cases }) {
   const rows = cases.flatMap(({ shape, training, together, alone, failures }) =>
-    Object.keys(alone).map((name) => {
-      const key = together[`${name}, out`] ? `${name}, out` : `${name}, fresh`;
-      if (!together[key]) return [shapeText(shape), mode(training), key, failures[key], '', ''];
-      const cell = (result) => {
-        const [low, mid, high] = quartiles(result[key].samples);
-        return `${duration(mid)} [${duration(low)}–${duration(high)}] × ${(mid / median(result[COPY])).toFixed(2)}`;
-      };
-      return [shapeText(shape), mode(training), key, cell(together), cell(alone[name]), together[key].error.toFixed(2)];
+    Object.keys(alone).flatMap((name) => {
+      const whole = together[`${name}, out`] ? `${name}, out` : `${name}, fresh`;
+      const there = ['arena', 'arena in place', 'alone'].map((way) => `${name}, ${way}`).filter((key) => together[key]);
+      return [whole, ...there].map((key) => {
+        if (!together[key]) return [shapeText(shape), mode(training), key, failures[key], '', ''];
+        const cell = (result) => {
+          if (!result[key]) return '–';
+          const [low, mid, high] = quartiles(result[key].samples);
+          return `${duration(mid)} [${duration(low)}–${duration(high)}] × ${(mid / median(result[COPY])).toFixed(2)}`;
+        };
+        const error = together[key].error;
+        return [shapeText(shape), mode(training), key, cell(together), cell(alone[name]), error === null ? '' : error.toFixed(2)];
+      });
     }),
   );
   return table(['shape', '', 'call', 'all in one process: median [quartiles] × copy', 'alone with the copy', 'ULP'], rows);
@@ -153,9 +166,10 @@ ${times('fresh')}
 
 ## Computation alone
 
-On data that lie on the peer's side already (onnxruntime: an eighth of nine layers less one; tensors of up to 32 MB), beside
-this package's whole call on plain arrays, with its copies in and out. For PyTorch, NumPy and plain JavaScript the whole call
-copies nothing.
+On data that lie on each one's side already, and stay there: this package's from tensor to tensor of an arena, whose times the
+others are multiples of; TensorFlow.js's on tensors of its backend; onnxruntime's an eighth of nine layers less one (tensors
+of up to 32 MB). For PyTorch, NumPy and plain JavaScript the whole call copies nothing. In place overwrites X; by copies is the
+whole call on plain arrays.
 
 ${[true, false].map((training) => `### ${training ? 'Training' : 'Inference'}\n\n${aloneTable(results, training)}`).join('\n\n')}
 
@@ -196,21 +210,21 @@ ${spreadTable(results)}
 }
 
 function aloneTable({ cases, versions }, training) {
-  const contenders = Object.keys(versions).slice(1);
+  const peers = Object.keys(versions).slice(1);
   const rows = cases
     .filter((each) => each.training === training)
     .map(({ shape, together }) => {
-      const own = time(together, 'batchnorm', 'out');
-      return [
-        shapeText(shape),
-        duration(own),
-        ...contenders.map((name) => {
-          const value = timeAlone(together, name);
-          return value === null ? '–' : `${duration(value)}, ×${(value / own).toFixed(1)}`;
-        }),
+      const own = timeAlone(together, 'batchnorm');
+      const inPlace = together['batchnorm, arena in place'];
+      const others = [
+        inPlace ? median(inPlace) : null,
+        time(together, 'batchnorm', 'out'),
+        ...peers.map((name) => timeAlone(together, name)),
       ];
+      const cell = (value) => (value === null || own === null ? '–' : `${duration(value)}, ×${(value / own).toFixed(1)}`);
+      return [shapeText(shape), own === null ? '–' : duration(own), ...others.map(cell)];
     });
-  return table(['shape', 'batchnorm, whole call', ...contenders], rows);
+  return table(['shape', 'batchnorm, arena', 'arena, in place', 'batchnorm, by copies', ...peers], rows);
 }
 
 /* ---- plots -------------------------------------------------------------------------------------------------------- */
@@ -265,19 +279,24 @@ export function browserComparison({ machine, browsers }) {
   const sections = browsers.map(({ name, cases }) => {
     const contenders = ['batchnorm', 'plain JS', 'onnxruntime-web', 'tfjs-wasm'];
     const versions = Object.fromEntries(contenders.map((each) => [each, '']));
-    const tables = [true, false].flatMap((training) =>
-      ['out', 'fresh'].map(
-        (kind) =>
-          `${training ? 'Training' : 'Inference'}, ${kind === 'out' ? 'outputs reused where that is possible' : 'fresh outputs'}:\n\n${timesTable({ cases, versions }, training, kind)}`,
-      ),
-    );
+    const tables = [true, false].flatMap((training) => {
+      const title = training ? 'Training' : 'Inference';
+      return [
+        ...['out', 'fresh'].map(
+          (kind) =>
+            `${title}, ${kind === 'out' ? 'outputs reused where that is possible' : 'fresh outputs'}:\n\n${timesTable({ cases, versions }, training, kind)}`,
+        ),
+        `${title}, computation alone:\n\n${aloneTable({ cases, versions }, training)}`,
+      ];
+    });
     return `## ${name}\n\n${tables.join('\n\n')}`;
   });
   return `# Comparison in browsers
 
 Written by \`npm run bench:browsers\`. ${machine}; headless, the page cross-origin isolated. One thread each, the whole call,
 verified before it is timed; medians, variants by turns. The fastest of each row in bold; × is how many times this package's
-time a peer takes.
+time a peer takes. Computation alone is on data that lie on each one's side already, and stay there: this package's in an
+arena, whose times the others are multiples of; by copies is its whole call on plain arrays.
 
 ${sections.join('\n\n')}
 `;

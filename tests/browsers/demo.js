@@ -386,7 +386,7 @@ for (const engine of named.length > 0 ? named : engines)
       await page.until(() => !document.querySelector('#race-work').hidden);
       await page.click('#race-work button');
       await page.until(() => document.querySelector('#race-status').textContent === 'Stopped.');
-      assert.match(await page.text('#race-bytes'), /8 source files/);
+      assert.match(await page.text('#race-bytes'), /10 source files/);
     });
 
     await t.test('Use it', async () => {

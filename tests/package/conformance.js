@@ -58,8 +58,34 @@ export function sweep(batchNormalization, check = () => {}) {
   return hashes;
 }
 
+/** Every third call of the sweep with X and out in an arena, in place there, and with only one of the two in it. Calls `found` with the
+ * name and hash of each. */
+function sweepArenas({ Arena, batchNormalization }, found) {
+  const arena = new Arena(16 << 20);
+  SHAPES.forEach((shape, k) => {
+    if (k % 3 && sizeOf(shape) < 1e5) return;
+    const X = values(shape, k);
+    const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
+    for (const training of [true, false]) {
+      arena.reset();
+      const inside = arena.tensor(shape);
+      inside.data.set(X.data);
+      const fresh = () => new Float32Array(X.data.length);
+      for (const [way, x, out] of [
+        ['arena to arena', inside, arena.tensor(shape)],
+        ['from the arena', inside, fresh()],
+        ['into the arena', X, arena.tensor(shape)],
+        ['in place', inside, inside],
+      ]) {
+        const results = batchNormalization(x, gamma, beta, runningMean, runningVar, 0.3, 1e-3, training, { out });
+        found(`[${shape}] ${training ? 'training' : 'inference'}`, way, hash(...results.map(({ data }) => data)));
+      }
+    }
+  });
+}
+
 /**
- * @param {{ batchNormalization: Function, backend: () => string }} library 'batchnorm'
+ * @param {{ batchNormalization: Function, backend: () => string, Arena: Function }} library 'batchnorm'
  * @param {{ batchNormalization: Function }} plain 'batchnorm/js'
  * @param {{ examples: any[], 'wasm-simd': Record<string, number>, js: Record<string, number> }} expected what Node found
  * @returns {{ backend: string, checks: number, failures: string[] }}
@@ -102,6 +128,9 @@ export function conform(library, plain, expected) {
   ])
     for (const [name, value] of Object.entries(sweep(batchNormalization, withinBounds)))
       check(value === hashes[name], `${name} has other bits than in Node`);
+  sweepArenas(library, (name, way, value) =>
+    check(value === expected[backend][name], `${name}, ${way}, has other bits than by copies`),
+  );
 
   try {
     library.batchNormalization(values([2, 3, 1, 1], 1), [1, 2], null);

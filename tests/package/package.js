@@ -32,11 +32,12 @@ after(() => writeTable('package', 31));
 
 test('the tarball holds what users need, and nothing else', () => {
   const files = run('tar', ['-tzf', tarball]).trim().split('\n').sort();
-  const js = ['batchnorm.wasm', 'call.js', 'index-plain.js', 'index-workerd.js', 'index.js', 'kernel-binary.js', 'kernel.js'];
+  const js = ['arena', 'call', 'index-plain', 'index-workerd', 'index', 'kernel-binary', 'kernel', 'loader', 'plain', 'plan'];
   assert.deepEqual(
     files,
     [
-      ...[...js, 'package.json', 'plain.js', 'tensor.js', 'tiles.js', 'validate.js'].map((file) => `js/${file}`),
+      ...[...js, 'tensor', 'validate'].map((file) => `js/${file}.js`),
+      ...['js/batchnorm.wasm', 'js/package.json', 'types/arena.d.ts', 'cjs/arena.d.cts'],
       ...['index', 'index-plain'].flatMap((entry) => [`types/${entry}.d.ts`, `cjs/${entry}.cjs`, `cjs/${entry}.d.cts`]),
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
       ...['comparison', 'comparison-browsers', 'environments', 'numerics', 'performance'].map((page) => `docs/${page}.md`),

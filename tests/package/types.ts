@@ -1,7 +1,7 @@
 /* What the types say, compiled by each TypeScript against the packed package. */
 
 import type { Options, PerChannel, Tensor, TensorLike } from 'batchnorm';
-import { backend, batchNormalization, initialize } from 'batchnorm';
+import { Arena, backend, batchNormalization, initialize } from 'batchnorm';
 import { batchNormalization as plain } from 'batchnorm/js';
 
 const data = new Float32Array(24);
@@ -52,6 +52,21 @@ const buffer: ReturnType<ArrayBuffer['slice']> = output.data.buffer;
 const [own] = batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: new Own() });
 const kept: boolean = own.own;
 
+// An arena's tensors are tensors like any other.
+const arena = new Arena(4096);
+const inArena: Tensor = arena.tensor([2, 3, 2, 2]);
+const [arenaOutput] = batchNormalization(inArena, null, null, null, null, 0.1, 1e-5, true, { out: arena.tensor(inArena.shape) });
+const arenaNumbers: Float32Array = arenaOutput.data;
+const bytes: number = arena.byteLength - arena.bytesFree;
+arena.tensor(Int32Array.of(2, 3));
+arena.reset();
+// @ts-expect-error: a number of bytes
+new Arena('4096');
+// @ts-expect-error: its size is fixed
+arena.byteLength = 8192;
+// @ts-expect-error: a shape is a list of numbers
+arena.tensor(24);
+
 // Tensors of other libraries: dims; stride and offset.
 const onnx: { data: Float32Array; dims: readonly number[]; type: 'float32' } = { data, dims: [2, 3, 2, 2], type: 'float32' };
 const strided: { data: Float32Array; shape: number[]; stride: number[]; offset: number } = {
@@ -89,7 +104,9 @@ batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { output: data })
 batchNormalization(X, 'gamma', null);
 
 export {
+  arenaNumbers,
   buffer,
+  bytes,
   doubles,
   either,
   float32,

@@ -1,0 +1,80 @@
+/* Memory of the user's: tensors that are computed where they lie. */
+
+import { makeHome } from './loader.js';
+import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from './tensor.js';
+
+/** @import { NewArray, Sizes, Tensor } from './index.js' */
+
+/** Bytes of a cache line, to which tensors are aligned. @param {number} bytes */
+const lines = (bytes) => 64 * Math.ceil(bytes / 64);
+
+/**
+ * Memory for tensors that `batchNormalization` computes where they lie, without copying them. Its size is fixed, since memory
+ * that grows detaches all its arrays, and single tensors are not given back: `reset` gives back all of them. The memory is
+ * freed when neither the arena nor a tensor of it is reachable. Its tensors cannot be transferred to a worker. If WebAssembly
+ * is unavailable, an arena is plain memory, and all works alike.
+ *
+ * @example
+ * const arena = new Arena(1024);
+ * const X = arena.tensor([2, 3, 4, 5]);
+ * X.data.fill(1);
+ * const Y = arena.tensor(X.shape);
+ * batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { out: Y }); // nothing is copied
+ */
+export class Arena {
+  #buffer;
+  #begin;
+  #next;
+
+  /**
+   * @param {number} bytes room for tensors, rounded up to a multiple of 64
+   * @throws {TypeError} if bytes is no number
+   * @throws {RangeError} if it is no positive integer, or more than the engine gives
+   */
+  constructor(bytes) {
+    if (!(isSize(bytes) && bytes > 0)) fail(errorOf(bytes), 'bytes', 'be a positive integer', describe(bytes), 'Arena');
+    const room = lines(bytes);
+    try {
+      this.#buffer = makeHome(room);
+    } catch {
+      fail(RangeError, 'bytes', 'be no more than the engine gives', describe(bytes), 'Arena');
+    }
+    this.#begin = this.#next = this.#buffer.byteLength - room;
+  }
+
+  /** Room for tensors, in bytes. @returns {number} */
+  get byteLength() {
+    return this.#buffer.byteLength - this.#begin;
+  }
+
+  /** Room that is left, in bytes. @returns {number} */
+  get bytesFree() {
+    return this.#buffer.byteLength - this.#next;
+  }
+
+  /**
+   * A new tensor of zeros, aligned to 64 bytes.
+   * @param {Sizes} shape
+   * @returns {Tensor<NewArray>}
+   * @throws {TypeError} if shape is no array
+   * @throws {RangeError} if it holds anything but non-negative integers, or does not fit
+   */
+  tensor(shape) {
+    const sizes = listOf(shape);
+    if (!Array.isArray(sizes)) fail(TypeError, 'shape', 'be an array', describe(sizes), 'Arena');
+    if (!(sizes.length < 9 && sizes.every(isSize)))
+      fail(RangeError, 'shape', 'hold up to 8 non-negative integers', describeShape(sizes), 'Arena');
+    const length = sizeOf(sizes);
+    const bytes = lines(4 * length);
+    if (bytes > this.bytesFree)
+      fail(RangeError, 'shape', `fit in ${this.bytesFree} free bytes`, `${describeShape(sizes)}, ${bytes} bytes`, 'Arena');
+    const data = new Float32Array(this.#buffer, this.#next, length).fill(0);
+    this.#next += bytes;
+    return { data, shape: sizes };
+  }
+
+  /** Forgets all tensors. Their memory goes to new ones: do not use them any more, since their values will change. */
+  reset() {
+    this.#next = this.#begin;
+  }
+}

@@ -1,0 +1,126 @@
+/* The plan: pure arithmetic, so that tensors of any size can be planned here; and results that do not depend on it. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { LINE, makePlan } from '../js/plan.js';
+import { normalTensor, parametersFor, tensor } from './data.js';
+import { assertSameBits, callKernel, callWithin } from './helpers.js';
+
+const KIB = 1024;
+const BUDGETS = [64 * KIB, 65 * KIB, 100 * KIB, 256 * KIB, 1024 * KIB, 2048 * KIB, 8192 * KIB];
+const DIMENSIONS = [1, 2, 3, 5, 16, 31, 32, 33, 49, 64, 65, 1000, 4096, 1e5, 1e6, 1e7, 1e9, 1e12];
+
+/** The blocks of statistics, as src/batchnorm.h states them. */
+const header = readFileSync(new URL('../src/batchnorm.h', import.meta.url), 'utf8');
+const [PIECE, SHORT, SHORT_ROWS, COLUMN_ROWS] = ['PIECE', 'SHORT', 'SHORT_ROWS', 'COLUMN_ROWS'].map((name) =>
+  Number(header.match(`#define BN_${name} (\\d+)`)[1]),
+);
+
+test('every plan up to 10¹² values fits its memory and obeys the kernel’s rules', () => {
+  let planned = 0;
+  for (const batch of DIMENSIONS)
+    for (const channels of DIMENSIONS)
+      for (const spatial of DIMENSIONS)
+        for (const training of [true, false])
+          for (const home of [true, false])
+            for (const budget of BUDGETS) {
+              if (batch * channels * spatial > 1e12) continue;
+              const plan = makePlan({ batch, channels, spatial, training }, budget, home);
+              const { columns, resident, range, rows, positions, regions } = plan;
+              const what = JSON.stringify({ batch, channels, spatial, training, home, budget, plan });
+              // It advances, within the tensor.
+              assert.ok(range >= 1 && range <= channels, what);
+              assert.ok(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, what);
+              if (rows === batch && positions === spatial) assert.ok(resident, what);
+              // Pieces end where blocks do.
+              const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
+              if (training) assert.ok(rows % height === 0 || rows === batch, what);
+              if (positions < spatial) assert.ok(positions % PIECE === 0 && rows === 1 && range === 1 && !columns, what);
+              // Per channel: six doubles; four doubles and three floats a series.
+              const series = columns ? spatial : 1;
+              assert.deepEqual(regions, [48, 32 * series, 12 * series], what);
+              // The regions, and the largest piece with its padding, end in the memory, and so does a resident range that is copied.
+              const state = range * (48 + 44 * series);
+              const stride = range * spatial + 15;
+              const held = resident && !home ? batch : rows;
+              const length = resident && !home ? spatial : positions;
+              const tile = Math.ceil((LINE + state) / 4096) * 4096 + 2048 + 16;
+              const end = tile + 4 * (1023 + (held - 1) * stride + range * length);
+              assert.ok(end <= LINE + budget, what);
+              planned++;
+            }
+  assert.ok(planned > 10000, `${planned} plans`);
+});
+
+test('the layout follows from the dimensions alone', () => {
+  for (const batch of DIMENSIONS)
+    for (const spatial of DIMENSIONS) {
+      const layouts = new Set();
+      for (const budget of BUDGETS)
+        for (const training of [true, false])
+          for (const home of [true, false])
+            layouts.add(makePlan({ batch, channels: 7, spatial, training }, budget, home).columns);
+      assert.equal(layouts.size, 1, `${batch}, ${spatial}`);
+    }
+});
+
+test('the plans of well-known shapes', () => {
+  const plan = (batch, channels, spatial, training = true, home = false) =>
+    makePlan({ batch, channels, spatial, training }, 8 << 20, home);
+  assert.equal(plan(2, 2, 4).range, 2, 'a tiny tensor in one piece');
+  assert.ok(plan(2, 2, 4).resident);
+  assert.ok(plan(32, 64, 112 * 112).resident, 'a channel that fits is resident');
+  assert.ok(!plan(1, 1, 2 ** 24).resident, 'a channel of 64 MB is streamed');
+  assert.ok(plan(1, 1, 2 ** 24).positions < 2 ** 24);
+  assert.ok(!plan(1e6, 64, 1).resident, 'rows of a few bytes are streamed, not gathered');
+  assert.equal(plan(1e6, 64, 1).range, 64);
+  assert.ok(plan(1, 1e7, 1).range < 1e7, 'ten million channels are taken in ranges');
+  assert.ok(plan(1, 1, 1e9).positions < 1e9);
+  assert.ok(!plan(32, 64, 112 * 112, false).resident, 'inference streams');
+  assert.ok(plan(1, 1, 2 ** 24, true, true).resident, 'at home all is');
+});
+
+for (const shape of [
+  [700, 70, 1, 1],
+  [300, 9, 5, 6],
+  [9, 2, 3, 9000],
+  [1, 1, 1, 70001],
+  [19, 30, 20, 25],
+  [1, 1, 1, 1],
+  [3, 5, 1, 1],
+  [37, 11, 1, 1],
+  [30, 4, 3, 5],
+  [12, 3, 5, 6],
+  [2, 7, 5, 6],
+  [5, 3, 4, 8],
+  [3, 4, 7, 7],
+  [2, 3, 9, 71],
+  [1, 2, 50, 101],
+  [9, 2, 33, 40],
+])
+  test(`the bits do not depend on the budget, [${shape}]`, () => {
+    const X = normalTensor(shape, 21, 3, 2);
+    X.data[0] = 1e25; // a channel whose squares are summed again in double, and normalized in it
+    const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
+    for (const training of [true, false]) {
+      const args = [gamma, Float64Array.from(beta, (value, c) => value + c / 3), runningMean, runningVar, 0.3, 1e-3, training];
+      const expected = callKernel(X, ...args);
+      for (const bytes of [...BUDGETS, ...Array.from({ length: 20 }, (_, k) => 64 * KIB + 1024 * k * k)]) {
+        const actual = callWithin(bytes, X, ...args);
+        assertSameBits(actual[0].data, expected[0].data, `output within ${bytes} bytes`);
+        for (const k of [1, 2]) assertSameBits(actual[k].data, expected[k].data, `statistics within ${bytes} bytes`);
+      }
+    }
+  });
+
+test('the bits of a channel too long for the memory do not depend on the budget', () => {
+  // Two channels of which memory holds both or one; on a lattice, roundings do not cancel, so that other blocks would show.
+  const shape = [700, 2, 60, 50];
+  for (const astray of [0, 1e6]) {
+    const X = tensor(shape, (i) => (i % 7 ? 0.3 : 0.1) + 4 * (Math.floor(i / 3000) % 2));
+    X.data[3000] += astray;
+    const expected = callKernel(X, null, null, null, null, 0);
+    const actual = callWithin(64 * KIB, X, null, null, null, null, 0);
+    for (const k of [0, 1, 2]) assertSameBits(actual[k].data, expected[k].data, `result ${k}`);
+  }
+});
