@@ -15,8 +15,8 @@ import { LINE, makePlan } from './plan.js';
 
 /** @typedef {Float32Array | Float64Array} Statistic */
 
-/** @typedef {(at: number, rows: number, positions: number, start: number, seen: number) => void} Visit a step on the piece at an
- * address, whose first value is X's value `start`, with `seen` values of each series before it */
+/** @typedef {(at: number, rows: number, positions: number, start: number, seen: number, inTile: number) => void} Visit a step on the
+ * piece at an address, whose first value is X's value `start`, with `seen` values of each series before it; its address in the tile */
 
 /** The fields of the kernel's bn_channel, in doubles. */
 const GAMMA = 0;
@@ -103,6 +103,7 @@ export class Kernel {
       const tileStride = range * spatial + ((row - range * spatial) % 16);
       const stride = home ? row : tileStride;
       let there = xHome;
+      let pieces = 0;
 
       /** Calls a step on each piece, first copied in unless it is there. @param {Visit} visit @param {boolean} [backwards] */
       const sweep = (visit, backwards = false) => {
@@ -113,10 +114,12 @@ export class Kernel {
           for (let p = 0; p < spatial; p += plan.positions) {
             const positions = Math.min(plan.positions, spatial - p);
             const start = b * row + first * spatial + p;
-            const inTile = plan.resident ? ((first * spatial) % 1024) + b * tileStride + p : start % 1024;
-            const at = home ? home.byteOffset + 4 * start : tile + 4 * inTile;
+            // Single pieces begin at ever other lines of a page: if the copy of one is slow for its place, that of the next is not.
+            const inTile =
+              tile + 4 * (plan.resident ? ((first * spatial) % 1024) + b * tileStride + p : (start + 16 * pieces++) % 1024);
+            const at = home ? home.byteOffset + 4 * start : inTile;
             if (!there) copyRows(f32, at / 4, stride, x, start, row, rows, range * positions);
-            visit(at, rows, positions, start, columns ? b : b * spatial + p);
+            visit(at, rows, positions, start, columns ? b : b * spatial + p, inTile);
           }
         }
         there ||= plan.resident || outHome;
@@ -139,12 +142,12 @@ export class Kernel {
       }
       functions.bn_fold(epsilon, Number(training), range, spatial, columns, channel, fold);
       // Backwards, since what the step before touched last is still in the cache.
-      sweep((at, rows, positions, start) => {
+      sweep((at, rows, positions, start, _, inTile) => {
         let to = at;
         let toStride = stride;
         if (outHome) to = out.byteOffset + 4 * start;
         else if (xHome) {
-          to = tile + 4 * (start % 1024);
+          to = inTile;
           toStride = tileStride;
         }
         functions.bn_normalize(at, to, rows, stride, toStride, range, positions, columns, channel, fold);

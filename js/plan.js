@@ -25,8 +25,8 @@ const COLUMN_ROWS = 256;
 
 /**
  * How a tensor passes the kernel. Channels are taken in ranges, one after the other, and each step of a range in pieces, some
- * rows of the batch by some positions. A resident range is in the kernel's memory whole; any other, a piece at a time for each
- * step.
+ * rows of the batch by some positions. The tile holds a resident range whole; of any other that is copied, a piece at a time for
+ * each step.
  *
  * @typedef {object} Plan
  * @property {boolean} columns the kernel's layout: lanes across channels and positions, instead of along slabs
@@ -71,5 +71,5 @@ export function makePlan({ batch, channels, spatial, training }, bytes, home) {
   // Only a slab of its own is cut.
   const cut = Math.max(1, Math.floor(room / 4 / BLOCK_POSITIONS)) * BLOCK_POSITIONS;
   const positions = range === 1 && row > room ? Math.min(spatial, cut) : spatial;
-  return { columns, resident: resident || (rows === batch && positions === spatial), range, rows, positions, regions };
+  return { columns, resident: !home && (resident || (rows === batch && positions === spatial)), range, rows, positions, regions };
 }
