@@ -95,8 +95,7 @@ function readTensor(argument, given) {
 function readPerChannel(argument, given, shape) {
   if (given === null) return null;
   const channels = shape[1];
-  const expected = `be [1, ${channels}, 1, 1] or [${channels}]`;
-  const reading = read(argument, given, expected);
+  const reading = read(argument, given, 'be an array');
   const { data, sizes } = reading;
   const name = nameOf(argument, reading);
   if (!Array.isArray(data) && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
@@ -107,7 +106,7 @@ function readPerChannel(argument, given, shape) {
       describe(data),
     );
   if (sizes && !same(sizes, [channels]) && !same(sizes, [1, channels, 1, 1]))
-    fail(RangeError, `${argument}.shape`, expected, describeShape(sizes));
+    fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
   const begin = beginOf(argument, reading, data.length, channels, shape);
   const copy = new Float64Array(channels);
@@ -148,10 +147,10 @@ function beginOf(argument, reading, length, size, shape) {
  * The values of an argument, as the job takes them: in a fixed view.
  * @template {Float32Array | Float64Array} Data
  * @param {string} argument @param {Reading} reading @param {number} size how many values there should be
- * @param {number[]} shape X's
+ * @param {number[]} shape X's @param {boolean} [asGiven] the very array that was given will do, if it holds nothing else
  * @returns {Data}
  */
-function valuesOf(argument, reading, size, shape) {
+function valuesOf(argument, reading, size, shape, asGiven = false) {
   const { data } = reading;
   const length = lengthOf(data);
   // A detached array has length 0, and its buffer takes no new view.
@@ -161,19 +160,16 @@ function valuesOf(argument, reading, size, shape) {
     } catch {
       fail(TypeError, nameOf(argument, reading), 'not be detached', 'a detached array');
     }
-  return view(data, beginOf(argument, reading, length, size, shape), size);
+  const begin = beginOf(argument, reading, length, size, shape);
+  return asGiven && length === size ? data : view(data, begin, size);
 }
 
 /**
- * The numbers of an argument as the job takes them: the very array that was given, if it holds nothing else.
+ * The numbers of a per-channel argument.
  * @param {string} argument @param {Reading | null} reading @param {number[]} shape X's
  * @returns {Float32Array | Float64Array | null}
  */
-function numbersOf(argument, reading, shape) {
-  if (reading === null) return null;
-  const values = valuesOf(argument, reading, shape[1], shape);
-  return lengthOf(reading.data) === shape[1] ? reading.data : values;
-}
+const numbersOf = (argument, reading, shape) => reading && valuesOf(argument, reading, shape[1], shape, true);
 
 /**
  * A running statistic as inference returns it: the tensor of shape [1, C, 1, 1] that was given, else its numbers as one.
