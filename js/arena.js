@@ -1,6 +1,6 @@
 /* Memory of the user's: tensors that are computed where they lie. */
 
-import { makeHome } from './loader.js';
+import { BEGIN, makeHome } from './loader.js';
 import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from './tensor.js';
 
 /** @import { NewArray, Sizes, Tensor } from './index.js' */
@@ -23,33 +23,32 @@ const lines = (bytes) => 64 * Math.ceil(bytes / 64);
  */
 export class Arena {
   #buffer;
-  #begin;
-  #next;
+  #next = BEGIN;
+  #end;
 
   /**
    * @param {number} bytes room for tensors, rounded up to a multiple of 64
    * @throws {TypeError} if bytes is no number
-   * @throws {RangeError} if it is no positive integer, or more than the engine gives
+   * @throws {RangeError} if it is no positive integer, or more than there is memory for
    */
   constructor(bytes) {
     if (!(isSize(bytes) && bytes > 0)) fail(errorOf(bytes), 'bytes', 'be a positive integer', describe(bytes), 'Arena');
-    const room = lines(bytes);
+    this.#end = BEGIN + lines(bytes);
     try {
-      this.#buffer = makeHome(room);
+      this.#buffer = makeHome(this.#end);
     } catch {
-      fail(RangeError, 'bytes', 'be no more than the engine gives', describe(bytes), 'Arena');
+      fail(RangeError, 'bytes', 'be available as memory', describe(bytes), 'Arena');
     }
-    this.#begin = this.#next = this.#buffer.byteLength - room;
   }
 
   /** Room for tensors, in bytes. @returns {number} */
   get byteLength() {
-    return this.#buffer.byteLength - this.#begin;
+    return this.#end - BEGIN;
   }
 
   /** Room that is left, in bytes. @returns {number} */
   get bytesFree() {
-    return this.#buffer.byteLength - this.#next;
+    return this.#end - this.#next;
   }
 
   /**
@@ -63,7 +62,7 @@ export class Arena {
     const sizes = listOf(shape);
     if (!Array.isArray(sizes)) fail(TypeError, 'shape', 'be an array', describe(sizes), 'Arena');
     if (!(sizes.length < 9 && sizes.every(isSize)))
-      fail(RangeError, 'shape', 'hold up to 8 non-negative integers', describeShape(sizes), 'Arena');
+      fail(RangeError, 'shape', 'be up to 8 non-negative integers', describeShape(sizes), 'Arena');
     const length = sizeOf(sizes);
     const bytes = lines(4 * length);
     if (bytes > this.bytesFree)
@@ -75,6 +74,6 @@ export class Arena {
 
   /** Forgets all tensors. Their memory goes to new ones: do not use them any more, since their values will change. */
   reset() {
-    this.#next = this.#begin;
+    this.#next = BEGIN;
   }
 }

@@ -1,6 +1,6 @@
 /* The only file that knows addresses: takes a problem through the kernel's functions, over one memory, as planned. */
 
-import { LINE, makePlan } from './plan.js';
+import { makePlan } from './plan.js';
 
 /** @import { Problem } from './validate.js' */
 
@@ -25,9 +25,6 @@ const MEAN_HI = 2;
 const MEAN_LO = 3;
 const VARIANCE = 4;
 const FIELDS = 6;
-
-/** Where a work area begins: no address is 0, which C takes for none. */
-const BEGIN = LINE;
 
 /** Bytes of a page of memory. A fresh page costs a third less to obtain by a store than in the midst of a long copy. */
 const PAGE = 4096;
@@ -54,20 +51,21 @@ function copyRows(to, at, toStride, from, begin, fromStride, rows, length) {
   else for (let row = 0; row < rows; row++) copy(to, at + row * toStride, from, begin + row * fromStride, length);
 }
 
-/** One instance of the kernel over one memory: a work area, and the tensors at home there. */
+/** One instance of the kernel over one memory: the tensors at home there, and after them a work area. */
 export class Kernel {
   #functions;
   #f32;
   #f64;
-  #end;
+  #begin;
 
-  /** @param {Functions} functions @param {ArrayBuffer} buffer the memory's @param {number} end of the work area, in bytes */
-  constructor(functions, buffer, end) {
+  /** @param {Functions} functions @param {ArrayBuffer} buffer the memory's @param {number} begin first byte of the work area, a multiple
+   * of 64 */
+  constructor(functions, buffer, begin) {
     this.#functions = functions;
     this.buffer = buffer;
     this.#f32 = new Float32Array(buffer);
     this.#f64 = new Float64Array(buffer);
-    this.#end = end;
+    this.#begin = begin;
   }
 
   /**
@@ -87,7 +85,7 @@ export class Kernel {
     const xHome = x.buffer === this.buffer;
     const outHome = out.buffer === this.buffer;
     const home = xHome ? x : outHome ? out : null;
-    const plan = makePlan(problem, this.#end - BEGIN, home !== null);
+    const plan = makePlan(problem, this.buffer.byteLength - this.#begin, home !== null);
     const columns = Number(plan.columns);
     const row = channels * spatial;
 
@@ -95,7 +93,7 @@ export class Kernel {
       const range = Math.min(plan.range, channels - first);
       // The regions of the work area, one after the other.
       const [numbers, sums, folded] = plan.regions;
-      const channel = BEGIN;
+      const channel = this.#begin;
       const partial = channel + numbers * range;
       const fold = partial + sums * range;
       const tile = Math.ceil((fold + folded * range) / PAGE) * PAGE + TILE_START;

@@ -6,19 +6,22 @@ import { binary, contract } from './kernel-binary.js';
 import { describe, fail } from './tensor.js';
 
 /** Bytes of a page of WebAssembly's memories. */
-const PAGE = 1 << 16;
+const WASM_PAGE = 1 << 16;
+/** Where tensors begin, or else the work area: no address is 0, which C takes for none. */
+export const BEGIN = 64;
 /** Bytes of the package's own memory, all of it work area. */
 const OWN = 8 << 20;
-/** Bytes of the work area before an arena's tensors. */
+/** Bytes of the work area after an arena's tensors, at least. */
 const ARENA_WORK = 2 << 20;
 
 const key = Symbol.for(`batchnorm ${contract}`);
+const found = /** @type {any} */ (globalThis)[key];
 /**
  * What all copies of this version share that a program loads, as by import and by require: the compiled module, the package's
  * own kernel or why there is none, and the kernels by their memories.
  * @type {{ module?: WebAssembly.Module, own?: Kernel, refusal?: unknown, homes: WeakMap<ArrayBufferLike, Kernel> }}
  */
-const shared = /** @type {any} */ (globalThis)[key] ?? { homes: new WeakMap() };
+const shared = found?.homes instanceof WeakMap ? found : { homes: new WeakMap() };
 // Unlike an assignment, this does not throw if the global object is frozen.
 Reflect.set(globalThis, key, shared);
 
@@ -34,21 +37,21 @@ function compile() {
   return new WebAssembly.Module(bytes.subarray(0, size));
 }
 
-/** A kernel over a new memory. @param {number} work bytes of the work area, at least @param {number} tensors bytes after it */
-function makeKernel(work, tensors) {
-  const pages = Math.ceil((work + tensors) / PAGE);
+/** A kernel over a new memory. @param {number} bytes of the memory, at least @param {number} begin of the work area in it */
+function makeKernel(bytes, begin) {
+  const pages = Math.ceil(bytes / WASM_PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   shared.module ??= compile();
   const { exports } = new WebAssembly.Instance(shared.module, { env: { memory } });
-  return new Kernel(/** @type {any} */ (exports), memory.buffer, PAGE * pages - tensors);
+  return new Kernel(/** @type {any} */ (exports), memory.buffer, begin);
 }
 
 /** The package's own kernel, unless it could not be had: each attempt may cost more than a call. @returns {Kernel | undefined} */
 export function load() {
   if (shared.own === undefined && shared.refusal === undefined)
     try {
-      const kernel = makeKernel(OWN, 0);
-      if (!agrees(kernel)) throw new Error('wrong results');
+      const kernel = makeKernel(OWN, BEGIN);
+      if (!agrees(kernel)) throw Error('wrong results');
       shared.own = kernel;
     } catch (reason) {
       // A stack that overflowed says nothing about the engine.
@@ -61,7 +64,7 @@ export function load() {
 function agrees(kernel) {
   return [64, 2].every((spatial) => {
     const x = Float32Array.from({ length: 4 * spatial }, (_, i) => (i % 2 ? 7 : 3));
-    const out = new Float32Array(x.length);
+    const out = x.slice();
     const problem = { batch: 2, channels: 2, spatial, epsilon: 0, training: true };
     kernel.run(/** @type {any} */ ({ x, ...problem }), out, null, null);
     return out.every((y, i) => 2 * y + 5 === x[i]);
@@ -74,10 +77,12 @@ function agrees(kernel) {
  */
 export const kernelFor = (x, out) => shared.homes.get(x.buffer) ?? shared.homes.get(out.buffer) ?? load();
 
-/** Memory that ends with room for tensors, and with a kernel over it if there is one. @param {number} bytes @returns {ArrayBuffer} */
-export function makeHome(bytes) {
-  if (!load()) return new ArrayBuffer(bytes);
-  const kernel = makeKernel(ARENA_WORK, bytes);
+/** Memory for tensors up to its byte `end`, with a kernel over it if there is one. @param {number} end @returns {ArrayBuffer} */
+export function makeHome(end) {
+  load();
+  // A stack that overflows here must not make a plain arena where there could be a better one.
+  if (shared.refusal !== undefined) return new ArrayBuffer(end);
+  const kernel = makeKernel(end + ARENA_WORK, end);
   shared.homes.set(kernel.buffer, kernel);
   return kernel.buffer;
 }
@@ -96,10 +101,10 @@ export function useModule(module) {
       TypeError,
       'module',
       "be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm",
-      own ? 'another version (copy the file again)' : describe(module),
+      own ? 'another version' : describe(module),
       'initialize',
     );
-  if (shared.own !== undefined) throw new Error('initialize: a module must be given before one is compiled');
+  if (shared.own) fail(Error, 'module', 'be given before one is compiled', 'one later', 'initialize');
   shared.module = module;
 }
 

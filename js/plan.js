@@ -8,14 +8,14 @@ const PIECE = 256 << 10;
 /** Bytes to copy at a stretch at least, for which a tile may be larger: each copy is a call of some 40 ns. With less than half,
  * two passes of long copies cost less than one of short ones. */
 const RUN = 32 << 10;
-/** The same for columns that are not copied: less wastes cache lines and pages. */
-const COLUMNS_RUN = 4 << 10;
+/** The same where nothing is copied: less wastes cache lines and pages. */
+const HOME_RUN = 4 << 10;
 /** Bytes of per-channel state, at most: it is walked for every piece. */
 const STATE = 1 << 20;
-/** Bytes that are lost at most to place a tile in its page, and a piece in the tile. */
+/** At most this many bytes are lost by placing a tile in its page, and a piece in the tile. */
 const PLACING = 12 << 10;
 /** Bytes of a cache line. A row of a tile lies in its lines as it does in X, for which it gets up to one of padding. */
-export const LINE = 64;
+const LINE = 64;
 
 /* The blocks of statistics of src/batchnorm.h: a piece ends where one ends. */
 const BLOCK_POSITIONS = 4096;
@@ -58,7 +58,7 @@ export function makePlan({ batch, channels, spatial, training }, bytes, home) {
   const memory = bytes - PLACING;
   const most = Math.min(channels, Math.floor(STATE / state));
 
-  let range = Math.min(most, Math.floor(Math.max(1, TILE / volume, (home ? (columns ? COLUMNS_RUN : 0) : RUN) / slab)));
+  let range = Math.min(most, Math.floor(Math.max(1, TILE / volume, (home ? HOME_RUN : RUN) / slab)));
   // Inference reads X once, so keeping a range in memory gains nothing.
   const resident =
     training && (home || (range * (state + volume) + batch * LINE <= memory && (range === channels || range * slab >= RUN / 2)));

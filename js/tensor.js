@@ -53,8 +53,8 @@ export const isTensor = (value) => isObject(value) || typeof value === 'function
 /** What was given, in a few words. @param {unknown} value @returns {string} */
 export function describe(value) {
   const type = typeName(value);
-  if (type !== undefined) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of ${lengthOf(value)}`;
-  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (type !== undefined) return `${type} of ${lengthOf(value)}`;
+  if (Array.isArray(value)) return `array of ${value.length}`;
   if (isObject(value)) return 'an object';
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
   return /bigint|function|symbol/.test(typeof value) ? `a ${typeof value}` : String(value);

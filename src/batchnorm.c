@@ -85,7 +85,10 @@ static __attribute__((noinline)) double squares_f64(const float *x, size_t rows,
   const f64x2 center_f64x2 = splat_f64x2(center);
   f64x2 sum01_f64x2 = splat_f64x2(0), sum23_f64x2 = sum01_f64x2;
   double rest = 0;
-  for (size_t row = 0; row < rows; row++) {
+  size_t row = 0;
+  /* Equal values, as where a ReLU has stopped a neuron, add nothing: there is no need to wait for each addition. */
+  while (n == 1 && row < rows && x[row * stride] == center) row++;
+  for (; row < rows; row++) {
     const float *slab = x + row * stride;
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -227,12 +230,12 @@ void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, 
   const size_t series = columns ? channels * spatial : channels;
   const size_t height = columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
   assert(rows > 0 && channels > 0 && spatial > 0 && (rows == 1 || stride >= channels * spatial));
-  assert(!columns || spatial <= BN_PIECE);
+  assert(!columns || spatial <= BN_BLOCK_POSITIONS);
   assert(seen % (columns ? height : spatial < BN_SHORT && rows > 1 ? height * spatial : 1) == 0);
   for (size_t row = 0; row < rows; row += height)
-    for (size_t p = 0; p < spatial; p += BN_PIECE) {
+    for (size_t p = 0; p < spatial; p += BN_BLOCK_POSITIONS) {
       const float *block = x + row * stride + p;
-      const size_t block_rows = smaller(rows - row, height), positions = smaller(spatial - p, BN_PIECE);
+      const size_t block_rows = smaller(rows - row, height), positions = smaller(spatial - p, BN_BLOCK_POSITIONS);
       const size_t n = columns ? block_rows : block_rows * positions;
       /* The first block's are the totals themselves. */
       double *sum = seen ? partial + 2 * series : partial, *m2 = sum + series;
@@ -355,9 +358,9 @@ void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t
   assert(rows > 0 && channels > 0 && spatial > 0 && (x != y || x_stride == y_stride));
   const size_t step = columns ? channels * spatial : channels;
   const float *center = fold, *scale = fold + step, *shift = fold + 2 * step;
-  for (size_t p = 0; p < spatial && !columns; p += BN_PIECE)
-    normalize_slabs(x + p, y + p, rows, x_stride, y_stride, channels, spatial, smaller(spatial - p, BN_PIECE), channel, center,
-                    scale, shift);
+  for (size_t p = 0; p < spatial && !columns; p += BN_BLOCK_POSITIONS)
+    normalize_slabs(x + p, y + p, rows, x_stride, y_stride, channels, spatial, smaller(spatial - p, BN_BLOCK_POSITIONS), channel,
+                    center, scale, shift);
   for (size_t c = 0, end; c < channels && columns; c = end) {
     /* Neighbors in float32 go together; what is left after their last four columns are slabs of one position. */
     const size_t j = c * spatial;

@@ -85,11 +85,11 @@ const WORK = 8 << 20;
 /** The kernel's functions over a memory. */
 export const instantiate = (memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
 
-/** A kernel whose work area ends at byte `end` of a memory that holds `bytes` more. */
-export function makeKernel(end, bytes = 0) {
-  const pages = Math.ceil((end + bytes) / PAGE);
+/** A kernel with room for `tensors` bytes from byte 64 on, and after it a work area of `work` bytes. */
+export function makeKernel(work, tensors = 0) {
+  const pages = Math.ceil((64 + tensors + work) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  return new Kernel(instantiate(memory), memory.buffer, end);
+  return new Kernel(instantiate(memory), memory.buffer, PAGE * pages - work);
 }
 
 /** batchNormalization by a kernel, however small the tensor. */
@@ -101,10 +101,10 @@ export function callOn(kernel, X, gamma, beta, ...rest) {
 
 const kernels = new Map();
 
-/** The same within a work area that ends at byte `end`. */
-export function callWithin(end, ...args) {
-  if (!kernels.has(end)) kernels.set(end, makeKernel(end));
-  return callOn(kernels.get(end), ...args);
+/** The same within a work area of `work` bytes. */
+export function callWithin(work, ...args) {
+  if (!kernels.has(work)) kernels.set(work, makeKernel(work));
+  return callOn(kernels.get(work), ...args);
 }
 
 export const callKernel = (...args) => callWithin(WORK, ...args);

@@ -62,11 +62,11 @@ test('NaN and infinity go where float64 sends them', () => {
 
 test('the bits depend neither on memory nor on where the output goes, and X is left alone', () => {
   fc.assert(
-    fc.property(calls(fc.float()), fc.integer({ min: 2048, max: 100000 }), (call, bytes) => {
+    fc.property(calls(fc.float()), fc.integer({ min: 1024, max: 16384 }), (call, lines) => {
       const before = call.X.data.slice();
       const args = argsOf(call);
       const [output, ...statistics] = callKernel(call.X, ...args);
-      const [within, ...statisticsWithin] = callWithin(bytes, call.X, ...args);
+      const [within, ...statisticsWithin] = callWithin(64 * lines, call.X, ...args);
       assertSameBits(within.data, output.data);
       statistics.forEach(({ data }, k) => {
         assertSameBits(statisticsWithin[k].data, data);

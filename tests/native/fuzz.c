@@ -200,7 +200,8 @@ static size_t up_to(bytes *b, size_t most) {
 #define MOST 32768
 
 static tensor any_tensor(bytes *b) {
-  static const size_t borders[] = {4, 8, 16, 32, 64, BN_SHORT, BN_PIECE, 2 * BN_PIECE, 3 * BN_PIECE};
+  static const size_t borders[] = {
+      4, 8, 16, 32, 64, BN_SHORT, BN_BLOCK_POSITIONS, 2 * BN_BLOCK_POSITIONS, 3 * BN_BLOCK_POSITIONS};
   const uint8_t kind = byte(b);
   tensor t = {.channels = up_to(b, 9), .columns = kind & 1};
   if (t.columns)
@@ -208,7 +209,7 @@ static tensor any_tensor(bytes *b) {
   else if (kind & 2)
     t.spatial = borders[kind >> 5] - 3 + up_to(b, 5);
   else
-    t.spatial = up_to(b, kind & 4 ? BN_SHORT : 3 * BN_PIECE);
+    t.spatial = up_to(b, kind & 4 ? BN_SHORT : 3 * BN_BLOCK_POSITIONS);
   if (t.spatial > BN_SHORT) t.channels = 1 + t.channels % 2;
   t.batch = up_to(b, smaller(MOST / (t.channels * t.spatial), t.columns ? 2000 : 70));
   return t;
@@ -226,9 +227,9 @@ static cut any_cut(bytes *b, const tensor *t) {
       .in_place = flags & 8,
       .guarded = flags & 16,
   };
-  if (cut.range == 1 && !t->columns && t->spatial > BN_PIECE) {
-    if (flags & 32) cut.statistics = (piece){.rows = 1, .positions = BN_PIECE * up_to(b, 2)};
-    if (flags & 64) cut.normalize = (piece){.rows = 1, .positions = BN_PIECE * up_to(b, 2)};
+  if (cut.range == 1 && !t->columns && t->spatial > BN_BLOCK_POSITIONS) {
+    if (flags & 32) cut.statistics = (piece){.rows = 1, .positions = BN_BLOCK_POSITIONS * up_to(b, 2)};
+    if (flags & 64) cut.normalize = (piece){.rows = 1, .positions = BN_BLOCK_POSITIONS * up_to(b, 2)};
   }
   return cut;
 }
@@ -251,7 +252,7 @@ static void fill(bytes *b, const tensor *t, float *x) {
     if (flags & 1 && !as_it_is) w = (w & 0x807fffff) | ((low + (w >> 23) % (1 + window % 8)) & 255) << 23;
     memcpy(x + i, &w, 4);
     if (as_it_is) continue;
-    const size_t in_slab = i % t->spatial, in_block = t->columns ? i / row % BN_COLUMN_ROWS : in_slab % BN_PIECE;
+    const size_t in_slab = i % t->spatial, in_block = t->columns ? i / row % BN_COLUMN_ROWS : in_slab % BN_BLOCK_POSITIONS;
     if (flags & 8 && in_block < (size_t)(others >> 3)) x[i] *= factor;
     x[i] = flags & 16 && w % 8 ? base : base + x[i];
     if (flags & 32 && (t->columns ? i / row : in_slab) % 2) x[i] = base - x[i - step] + base;
@@ -280,7 +281,7 @@ static void require_normalized(const tensor *t, bool training, const float *x, c
     const bn_channel *k = channel + i / t->spatial % t->channels;
     const double scale = k->gamma * k->inv_std, shift = k->beta - k->mean_lo * scale;
     const float center = (float)k->mean_hi;
-    const size_t in_piece = i % t->spatial % BN_PIECE, left = t->spatial - (i % t->spatial - in_piece);
+    const size_t in_piece = i % t->spatial % BN_BLOCK_POSITIONS, left = t->spatial - (i % t->spatial - in_piece);
     const bool in_float = (k->gamma == 0 || (fabs(scale) >= 0x1p-126 && fabs(scale) <= 0x1p127)) && fabs(k->mean_hi) < 0x1p102 &&
                           fabs(shift) < 0x1p102 &&
                           (training ? !(k->variance > 0 && k->variance < 0x1p-230) : shift == (float)shift) &&

@@ -128,13 +128,13 @@ static moments moments_of_series(const float *x, size_t batch, size_t stride, si
   const size_t height = columns ? BN_COLUMN_ROWS : n < BN_SHORT ? BN_SHORT_ROWS : 1;
   moments all = {0};
   for (size_t row = 0; row < batch; row += height)
-    for (size_t p = 0; p < n; p += BN_PIECE) {
+    for (size_t p = 0; p < n; p += BN_BLOCK_POSITIONS) {
       const moments m = moments_of(
           (block){
               .x = x + row * stride + p,
               .rows = batch - row < height ? batch - row : height,
               .stride = stride,
-              .n = n - p < BN_PIECE ? n - p : BN_PIECE,
+              .n = n - p < BN_BLOCK_POSITIONS ? n - p : BN_BLOCK_POSITIONS,
           },
           columns);
       all = all.n == 0 ? m : merged(all, m);
