@@ -1,4 +1,4 @@
-/* Memory of the user's: tensors that are computed where they lie. */
+/* Memory for the user's tensors, which are computed where they lie. */
 
 import { BEGIN, makeHome } from './loader.js';
 import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from './tensor.js';
@@ -11,8 +11,8 @@ const lines = (bytes) => 64 * Math.ceil(bytes / 64);
 /**
  * Memory for tensors that `batchNormalization` computes where they lie, without copying them. Its size is fixed, since memory
  * that grows detaches all its arrays, and single tensors are not given back: `reset` gives back all of them. The memory is
- * freed when neither the arena nor a tensor of it is reachable. Its tensors cannot be transferred to a worker. If WebAssembly
- * is unavailable, an arena is plain memory, and all works alike.
+ * freed when neither the arena nor a tensor of it is reachable. It takes 2 MB more than its tensors, so make one, not many. If
+ * WebAssembly is unavailable, an arena is plain memory, and everything works alike.
  *
  * @example
  * const arena = new Arena(1024);
@@ -52,11 +52,11 @@ export class Arena {
   }
 
   /**
-   * A new tensor of zeros, aligned to 64 bytes.
+   * A new tensor of zeros. It takes a multiple of 64 bytes.
    * @param {Sizes} shape
    * @returns {Tensor<NewArray>}
    * @throws {TypeError} if shape is no array
-   * @throws {RangeError} if it holds anything but non-negative integers, or does not fit
+   * @throws {RangeError} if it holds anything but up to 8 non-negative integers, or does not fit
    */
   tensor(shape) {
     const sizes = listOf(shape);

@@ -112,7 +112,7 @@ export class Kernel {
           for (let p = 0; p < spatial; p += plan.positions) {
             const positions = Math.min(plan.positions, spatial - p);
             const start = b * row + first * spatial + p;
-            // Single pieces begin at ever other lines of a page: if the copy of one is slow for its place, that of the next is not.
+            // Each single piece begins at another line of a page: if the copy of one is slow for its place, that of the next is not.
             const inTile =
               tile + 4 * (plan.resident ? ((first * spatial) % 1024) + b * tileStride + p : (start + 16 * pieces++) % 1024);
             const at = home ? home.byteOffset + 4 * start : inTile;

@@ -31,7 +31,8 @@ function place(comments) {
 }
 
 for (const file of [...ENTRIES, 'arena']) {
-  const types = place(readFileSync(`cjs/emitted/${file}.d.ts`, 'utf8'));
+  // TypeScript rejects private names where it compiles for engines older than ES2015, its default up to version 5.
+  const types = place(readFileSync(`cjs/emitted/${file}.d.ts`, 'utf8')).replace(/^ +#private;\n/gm, '');
   writeFileSync(`types/${file}.d.ts`, types);
   writeFileSync(`cjs/${file}.d.cts`, types.replaceAll(/'(\.\/\w+)\.js'/g, "'$1.cjs'"));
 }
