@@ -263,8 +263,7 @@ for (const shape of shapes)
   }
 overview(results);
 const table = chosen.length === 0 ? summarize(results) : [];
-// An arena's only tensor begins where what the package itself needs there ends.
-const arenaMemory = new Arena(64).tensor([16]).data.byteOffset;
+const arenaMemory = new Arena(64).tensor([16]).data.buffer.byteLength - 64;
 const linearMemory = load()?.buffer.byteLength ?? 0;
 const limits = { linearMemory, arenaMemory, shipped: shippedBytes(), start: startMilliseconds() };
 print(`linear memory ${limits.linearMemory} bytes (≤ ${8 * MB})`);
