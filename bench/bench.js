@@ -1,4 +1,4 @@
-/* How fast, beside how exact: this package by copies and in an arena, plain JavaScript, and a copy of X, in one process.
+/* How fast, and how exact: this package by copies and in an arena, plain JavaScript, and a copy of X, in one process.
  *   npm run bench [-- --json] [-- --quick] [-- 8,64,56,56 …]
  * Seeded; every variant is verified against float64 before it is timed; variants take turns; medians with quartiles. */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -20,7 +20,7 @@ const args = process.argv.slice(2);
 const json = args.includes('--json');
 /** Seconds to spend on a shape and mode. */
 const SECONDS = args.includes('--quick') ? 1 : 6;
-/** Milliseconds to warm up each variant: compilers work beside the program, and take time rather than calls. */
+/** Milliseconds to warm up each variant: compilers work while the program runs, and take time rather than calls. */
 const WARM = 400;
 for (const arg of args)
   if (!/^(--json|--quick|\d+,\d+,\d+,\d+)$/.test(arg))
@@ -112,7 +112,7 @@ function report(result) {
   const { shape, training, n, errors } = result;
   const size = megabytes(shape) >= 1 ? `${megabytes(shape).toFixed(1)} MB` : `${4 * n} bytes`;
   print(`\n(${shape}) ${training ? 'training' : 'inference'}, ${size}`);
-  print('variant                    time [quartiles]               ns a value   GB/s  × copy  × faster than JS    ULP');
+  print('variant                    time [quartiles]               ns / value   GB/s  × copy  × faster than JS    ULP');
   for (const [name, [low, mid, high]] of Object.entries(result.quartiles)) {
     const unit = mid > 1e6 ? [1e6, 'ms'] : mid > 1e3 ? [1e3, 'µs'] : [1, 'ns'];
     const time = `${(mid / unit[0]).toFixed(2)} ${unit[1]} [${(low / unit[0]).toFixed(2)}–${(high / unit[0]).toFixed(2)}]`;
@@ -131,7 +131,7 @@ function report(result) {
 
 const inCopies = (result, name) => median(result, name) / median(result, copyOf(name));
 
-/** Every shape in one line: nanoseconds a value, and, of the copy between arrays of the same kind, how many that is. */
+/** Every shape in one line: nanoseconds per value, and how many copies between arrays of the same kind that is. */
 function overview(results) {
   const columns = {
     'by copies': 'batchnorm, out',
@@ -142,7 +142,7 @@ function overview(results) {
   };
   const copies = { copy: 'copy X → out', 'copy, arena': 'copy, arena' };
   const widths = { shape: 17, mode: 10, column: 15 };
-  print('\nns a value (× the copy: of arena tensors in an arena)');
+  print('\nns per value (× the copy; in an arena, the copy between its tensors)');
   const head = [...Object.keys(columns), ...Object.keys(copies)].map((name) => name.padStart(widths.column));
   print('shape'.padEnd(widths.shape), 'mode'.padEnd(widths.mode), ...head);
   for (const result of results) {
@@ -253,7 +253,7 @@ function summarize(results) {
 
 const revision = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout?.trim() || 'unknown';
 print(
-  `${machine}\nbatchnorm at ${revision}, ${backend()}; medians [quartiles] of up to 101 rounds, variants by turns; GB/s count X read and output written`,
+  `${machine}\nbatchnorm at ${revision}, ${backend()}; medians [quartiles] of up to 101 rounds, variants alternate; GB/s count X read and output written`,
 );
 const results = [];
 for (const shape of shapes)

@@ -1,22 +1,23 @@
-/* Where the time of a call goes: each of the kernel's functions, and the rest, which is copies above all.
- *   node bench/parts.js [8,64,56,56 …]
- * js/kernel.js takes a kernel over a memory of its own through its plan, with a clock about each function, so that every piece
- * is timed where it is in a call, in a cache or in memory. The clock itself costs some 0.1 µs a piece. Verified before it is
- * timed; ways by turns; medians. */
+/* Where the time of a call goes: each of the kernel's functions, and the rest, most of which is copies.
+ *   node bench/parts.js [--quick] [8,64,56,56 …]
+ * js/kernel.js takes a kernel over a memory of its own through its plan, with a clock around each function, so that every piece
+ * is timed where it lies in a call, in a cache or in memory. The clock itself costs some 0.1 µs per piece. Verified before it is
+ * timed; ways alternate; medians. */
 import { readFileSync } from 'node:fs';
 import { call } from '../js/call.js';
 import { Arena, batchNormalization } from '../js/index.js';
 import { Kernel } from '../js/kernel.js';
-import { load } from '../js/loader.js';
-import { LINE, makePlan } from '../js/plan.js';
+import { BEGIN, load } from '../js/loader.js';
+import { makePlan } from '../js/plan.js';
 import { arrayOf, largestError, problem, quartiles } from './cases.js';
 import { machine } from './machine.js';
 
+const args = process.argv.slice(2);
 /** Milliseconds to warm up each way, and to measure all of a shape and mode. */
-const [WARM, MEASURE] = [400, 3000];
+const [WARM, MEASURE] = args.includes('--quick') ? [20, 100] : [400, 3000];
 const FUNCTIONS = ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize'];
 
-const given = process.argv.slice(2).map((argument) => argument.split(',').map(Number));
+const given = args.filter((argument) => argument !== '--quick').map((argument) => argument.split(',').map(Number));
 const shapes =
   given.length > 0
     ? given
@@ -36,10 +37,10 @@ const reset = () => {
 
 /**
  * Two kernels over one memory: one whose functions are timed, and one whose functions do nothing, which leaves the copies.
- * @param {number} work bytes of the work area @param {number} tensors bytes after it
+ * @param {number} bytes of the memory @param {number} begin of the work area in it
  */
-function kernels(work, tensors) {
-  const pages = Math.ceil((work + tensors) / 2 ** 16);
+function kernels(bytes, begin) {
+  const pages = bytes / 2 ** 16;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const wrap = (around) => Object.fromEntries(FUNCTIONS.map((name) => [name, around(name, exports[name])]));
@@ -49,26 +50,26 @@ function kernels(work, tensors) {
     spent[name] += performance.now() - begin;
   });
   const idle = wrap(() => () => {});
-  return { buffer: memory.buffer, timed: new Kernel(timed, memory.buffer, work), idle: new Kernel(idle, memory.buffer, work) };
+  return { buffer: memory.buffer, timed: new Kernel(timed, memory.buffer, begin), idle: new Kernel(idle, memory.buffer, begin) };
 }
 
 /** A call as the package makes it, with another kernel. */
 const callOn = (kernel, X, out, rest) => () => call((job, ...results) => kernel.run(job, ...results), X, ...rest, { out });
 
-/** The ways to call, by name: what is timed in each, its output, the work area's bytes, whether X is at home. */
+/** The ways to call, by name: what is timed in each, its output, the bytes of the work area, whether X is at home. */
 function waysOf(shape, { X, rest }) {
   const n = X.data.length;
-  const bytes = X.data.byteLength;
   const plain = { data: arrayOf(n), shape };
-  const arena = new Arena(2 * (bytes + LINE));
+  const arena = new Arena(2 * (X.data.byteLength + 64));
   const [from, to] = [arena.tensor(shape), arena.tensor(shape)];
   from.data.set(X.data);
-  // Work areas as large as the package's own; tensors aligned as in an arena.
-  const work = { plain: load().buffer.byteLength, arena: new Arena(LINE).tensor([LINE / 4]).data.byteOffset };
-  const away = kernels(work.plain, 0);
-  const room = LINE * Math.ceil(bytes / LINE);
-  const home = kernels(work.arena, 2 * room);
-  const [x, y] = [0, room].map((at) => ({ data: new Float32Array(home.buffer, work.arena + at, n), shape }));
+  // Memories as large as the package's own, with tensors at the same places.
+  const own = load().buffer.byteLength;
+  const end = BEGIN + arena.byteLength;
+  const away = kernels(own, BEGIN);
+  const home = kernels(from.data.buffer.byteLength, end);
+  const work = { plain: own - BEGIN, arena: home.buffer.byteLength - end };
+  const [x, y] = [from, to].map(({ data }) => ({ data: new Float32Array(home.buffer, data.byteOffset, n), shape }));
   x.data.set(X.data);
   const way = (kernel, source, out, whole, wholeOut, more) => ({
     /** What works in place needs X in its output. */
@@ -121,7 +122,7 @@ for (const shape of shapes)
       samples[part][way] ??= [];
       samples[part][way].push((milliseconds * 1e6) / n);
     };
-    /** What is timed as a whole, after a call untimed, which leaves it the caches. */
+    /** What is timed as a whole, after one that is not, which leaves it the caches. */
     const time = (way, part, run) => {
       if (run === undefined) return;
       run();
@@ -153,10 +154,10 @@ for (const shape of shapes)
         time(name, 'whole call', whole);
         time(name, 'plain copy', copy);
       }
-    console.log(`\n(${shape}) ${training ? 'training' : 'inference'}; ns a value`);
+    console.log(`\n(${shape}) ${training ? 'training' : 'inference'}; ns per value`);
     for (const [name, { work, home }] of Object.entries(ways)) {
       const [batch, channels, height, width] = shape;
-      const plan = makePlan({ batch, channels, spatial: height * width, training }, work - LINE, home);
+      const plan = makePlan({ batch, channels, spatial: height * width, training }, work, home);
       const layout = `${plan.columns ? 'columns' : 'slabs'}, ${plan.range} of ${channels} channels at a time`;
       const pieces = `pieces of ${plan.rows} rows × ${plan.positions} positions`;
       if (name !== 'arena in place') console.log(`${name}: ${layout}, ${plan.resident ? '' : 'not '}resident, ${pieces}`);

@@ -5,7 +5,7 @@ import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from '
 
 /** @import { NewArray, Sizes, Tensor } from './index.js' */
 
-/** Bytes of a cache line, to which tensors are aligned. @param {number} bytes */
+/** Bytes in whole cache lines of 64, with which tensors begin and end. @param {number} bytes */
 const lines = (bytes) => 64 * Math.ceil(bytes / 64);
 
 /**

@@ -15,8 +15,17 @@ import { makePlan } from './plan.js';
 
 /** @typedef {Float32Array | Float64Array} Statistic */
 
-/** @typedef {(at: number, rows: number, positions: number, start: number, seen: number, inTile: number) => void} Visit a step on the
- * piece at an address, whose first value is X's value `start`, with `seen` values of each series before it; its address in the tile */
+/**
+ * A step, on one piece.
+ * @callback Visit
+ * @param {number} at its address
+ * @param {number} rows
+ * @param {number} positions
+ * @param {number} start which of X's values its first one is
+ * @param {number} seen how many values of each series come before it
+ * @param {number} inTile where it lies in the tile if it is copied
+ * @returns {void}
+ */
 
 /** The fields of the kernel's bn_channel, in doubles. */
 const GAMMA = 0;
@@ -26,29 +35,30 @@ const MEAN_LO = 3;
 const VARIANCE = 4;
 const FIELDS = 6;
 
-/** Bytes of a page of memory. A fresh page costs a third less to obtain by a store than in the midst of a long copy. */
-const PAGE = 4096;
+/** Float32 values of a cache line. */
+const LINE = 16;
 
-/** Where in its page a tile begins: half a page after the 16 bytes at which glibc places large arrays. Copies are aligned alike then,
- * and fast: between addresses that are nearly the same within their pages, some take 16 times as long. */
-const TILE_START = PAGE / 2 + 16;
+/** Float32 values of a page of memory. A fresh page costs a third less to obtain by a store than in the midst of a long copy. */
+const PAGE = 1024;
 
-/** @param {Float32Array} to @param {number} at @param {Float32Array} from @param {number} begin @param {number} length */
-function copy(to, at, from, begin, length) {
-  for (let i = at; i < at + length; i += PAGE / 4) to[i] = 0;
-  // Unlike subarray, the constructor asks no class what to make, so no code of the user's can run here.
-  to.set(new Float32Array(from.buffer, from.byteOffset + 4 * begin, length), at);
-}
+/** Where in its page a tile begins, in bytes: half a page after the 16 bytes at which glibc places large arrays. Copies are aligned
+ * alike then, and fast: between addresses that are nearly the same within their pages, some take 16 times as long. */
+const TILE_START = 2 * PAGE + 16;
 
 /**
- * Copies rows of `length` values, a stride from one to the next on either side.
+ * Copies rows of `length` values, a stride from one to the next on either side; at once if nothing lies between them.
  * @param {Float32Array} to @param {number} at @param {number} toStride
  * @param {Float32Array} from @param {number} begin @param {number} fromStride
  * @param {number} rows @param {number} length
  */
 function copyRows(to, at, toStride, from, begin, fromStride, rows, length) {
-  if (toStride === length && fromStride === length) copy(to, at, from, begin, rows * length);
-  else for (let row = 0; row < rows; row++) copy(to, at + row * toStride, from, begin + row * fromStride, length);
+  const together = toStride === length && fromStride === length ? rows : 1;
+  for (let row = 0; row < rows; row += together) {
+    const start = at + row * toStride;
+    for (let i = start; i < start + together * length; i += PAGE) to[i] = 0;
+    // Unlike subarray, the constructor asks no class what to make, so no code of the user's can run here.
+    to.set(new Float32Array(from.buffer, from.byteOffset + 4 * (begin + row * fromStride), together * length), start);
+  }
 }
 
 /** One instance of the kernel over one memory: the tensors at home there, and after them a work area. */
@@ -87,20 +97,20 @@ export class Kernel {
     const home = xHome ? x : outHome ? out : null;
     const plan = makePlan(problem, this.buffer.byteLength - this.#begin, home !== null);
     const columns = Number(plan.columns);
+    const [numbers, sums, folded] = plan.regions;
     const row = channels * spatial;
 
     for (let first = 0; first < channels; first += plan.range) {
       const range = Math.min(plan.range, channels - first);
       // The regions of the work area, one after the other.
-      const [numbers, sums, folded] = plan.regions;
       const channel = this.#begin;
       const partial = channel + numbers * range;
       const fold = partial + sums * range;
-      const tile = Math.ceil((fold + folded * range) / PAGE) * PAGE + TILE_START;
+      const tile = Math.ceil((fold + folded * range) / (4 * PAGE)) * 4 * PAGE + TILE_START;
       // As X's rows are `row` values apart, this many more by whole cache lines keep every row where it lies in its lines in X.
-      const tileStride = range * spatial + ((row - range * spatial) % 16);
+      const tileStride = range * spatial + ((row - range * spatial) % LINE);
       const stride = home ? row : tileStride;
-      let there = xHome;
+      let loaded = xHome;
       let pieces = 0;
 
       /** Calls a step on each piece, first copied in unless it is there. @param {Visit} visit @param {boolean} [backwards] */
@@ -113,14 +123,14 @@ export class Kernel {
             const positions = Math.min(plan.positions, spatial - p);
             const start = b * row + first * spatial + p;
             // Each single piece begins at another line of a page: if the copy of one is slow for its place, that of the next is not.
-            const inTile =
-              tile + 4 * (plan.resident ? ((first * spatial) % 1024) + b * tileStride + p : (start + 16 * pieces++) % 1024);
+            const place = plan.resident ? ((first * spatial) % PAGE) + b * tileStride + p : (start + LINE * pieces++) % PAGE;
+            const inTile = tile + 4 * place;
             const at = home ? home.byteOffset + 4 * start : inTile;
-            if (!there) copyRows(f32, at / 4, stride, x, start, row, rows, range * positions);
+            if (!loaded) copyRows(f32, at / 4, stride, x, start, row, rows, range * positions);
             visit(at, rows, positions, start, columns ? b : b * spatial + p, inTile);
           }
         }
-        there ||= plan.resident || outHome;
+        loaded ||= plan.resident || outHome;
       };
 
       for (let c = first, at = channel / 8; c < first + range; c++, at += FIELDS) {

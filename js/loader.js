@@ -51,7 +51,7 @@ export function load() {
   if (shared.own === undefined && shared.refusal === undefined)
     try {
       const kernel = makeKernel(OWN, BEGIN);
-      if (!agrees(kernel)) throw Error('wrong results');
+      if (!agrees(kernel)) throw new Error('wrong results');
       shared.own = kernel;
     } catch (reason) {
       // A stack that overflowed says nothing about the engine.

@@ -5,7 +5,7 @@
 const TILE = 1 << 20;
 /** Bytes of X that go through one step at a time, and are copied for it if they lie elsewhere. */
 const PIECE = 256 << 10;
-/** Bytes to copy at a stretch at least, for which a tile may be larger: each copy is a call of some 40 ns. With less than half,
+/** Bytes to copy at a stretch at least, for which a tile may be larger: each copy is a call of some 50 ns. With less than half,
  * two passes of long copies cost less than one of short ones. */
 const RUN = 32 << 10;
 /** The same where nothing is copied: less wastes cache lines and pages. */
@@ -25,12 +25,12 @@ const COLUMN_ROWS = 256;
 
 /**
  * How a tensor passes the kernel. Channels are taken in ranges, one after the other, and each step of a range in pieces, some
- * rows of the batch by some positions. The tile holds a resident range whole; of any other that is copied, a piece at a time for
- * each step.
+ * rows of the batch by some positions. What is copied passes through a tile: a range as a whole, or a piece at a time for each
+ * step.
  *
  * @typedef {object} Plan
  * @property {boolean} columns the kernel's layout: lanes across channels and positions, instead of along slabs
- * @property {boolean} resident
+ * @property {boolean} resident whether a range stays in the tile through all steps
  * @property {number} range channels of a range
  * @property {number} rows rows of a piece
  * @property {number} positions positions of a piece
@@ -49,10 +49,10 @@ const COLUMN_ROWS = 256;
  */
 export function makePlan({ batch, channels, spatial, training }, bytes, home) {
   const columns = spatial < 32 && spatial < 3 * batch;
-  const height = Math.min(batch, !training ? 1 : columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1);
+  const least = Math.min(batch, !training ? 1 : columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1);
   const copies = columns ? spatial : 1;
   const regions = [48, 32 * copies, 12 * copies];
-  const state = 48 + 44 * copies;
+  const state = regions.reduce((sum, size) => sum + size);
   const slab = 4 * spatial;
   const volume = batch * slab;
   const memory = bytes - PLACING;
@@ -60,16 +60,16 @@ export function makePlan({ batch, channels, spatial, training }, bytes, home) {
 
   let range = Math.min(most, Math.floor(Math.max(1, TILE / volume, (home ? HOME_RUN : RUN) / slab)));
   // Inference reads X once, so keeping a range in memory gains nothing.
-  const resident =
+  const stays =
     training && (home || (range * (state + volume) + batch * LINE <= memory && (range === channels || range * slab >= RUN / 2)));
-  if (!resident) range = Math.min(most, Math.floor((training ? TILE : PIECE) / (height * slab)));
-  range = Math.max(1, Math.min(range, Math.floor((memory - height * LINE) / (state + height * slab))));
+  if (!stays) range = Math.min(most, Math.floor((training ? TILE : PIECE) / (least * slab)));
+  range = Math.max(1, Math.min(range, Math.floor((memory - least * LINE) / (state + least * slab))));
 
   const room = Math.min(PIECE, memory - range * state);
   const row = range * slab + LINE;
-  const rows = Math.min(batch, Math.max(height, Math.floor(room / row / height) * height));
+  const rows = Math.min(batch, Math.max(least, Math.floor(room / row / least) * least));
   // Only a slab of its own is cut.
   const cut = Math.max(1, Math.floor(room / 4 / BLOCK_POSITIONS)) * BLOCK_POSITIONS;
   const positions = range === 1 && row > room ? Math.min(spatial, cut) : spatial;
-  return { columns, resident: !home && (resident || (rows === batch && positions === spatial)), range, rows, positions, regions };
+  return { columns, resident: !home && (stays || (rows === batch && positions === spatial)), range, rows, positions, regions };
 }

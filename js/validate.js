@@ -108,7 +108,7 @@ function readPerChannel(argument, given, shape) {
   if (sizes && !same(sizes, [channels]) && !same(sizes, [1, channels, 1, 1]))
     fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
-  const begin = beginOf(argument, reading, data.length, channels, shape);
+  const begin = beginOf(argument, reading, data.length, channels, shape, true);
   const copy = new Float64Array(channels);
   for (let c = 0; c < channels; c++) {
     const number = data[begin + c];
@@ -124,15 +124,15 @@ const nameOf = (argument, { given, data }) => (given === data ? argument : `${ar
 /**
  * Where the values of an argument begin in its data.
  * @param {string} argument @param {Reading} reading @param {number} length of the data
- * @param {number} size how many values there should be @param {number[]} shape X's
+ * @param {number} size how many values there should be @param {number[]} shape X's @param {boolean} perChannel
  * @returns {number}
  */
-function beginOf(argument, reading, length, size, shape) {
+function beginOf(argument, reading, length, size, shape, perChannel) {
   const { offset } = reading;
   if (offset === undefined) {
     if (length !== size) {
-      const channelsLast = size === shape[1] && length === shape[3] ? ' (is X in channels-last order?)' : '';
-      const what = size === shape[1] ? 'values, one per channel of X' : 'values for shape';
+      const channelsLast = perChannel && length === shape[3] ? ' (is X in channels-last order?)' : '';
+      const what = perChannel ? 'values, one per channel of X' : 'values for shape';
       fail(RangeError, nameOf(argument, reading), `hold ${size} ${what} ${describeShape(shape)}`, length + channelsLast);
     }
     return 0;
@@ -144,13 +144,14 @@ function beginOf(argument, reading, length, size, shape) {
 }
 
 /**
- * The values of an argument, as the job takes them: in a fixed view.
+ * The values of an argument, as the job takes them: in a fixed view; if they are per channel, in the very array that was given if
+ * that holds nothing else.
  * @template {Float32Array | Float64Array} Data
  * @param {string} argument @param {Reading} reading @param {number} size how many values there should be
- * @param {number[]} shape X's @param {boolean} [asGiven] the very array that was given will do, if it holds nothing else
+ * @param {number[]} shape X's @param {boolean} [perChannel]
  * @returns {Data}
  */
-function valuesOf(argument, reading, size, shape, asGiven = false) {
+function valuesOf(argument, reading, size, shape, perChannel = false) {
   const { data } = reading;
   const length = lengthOf(data);
   // A detached array has length 0, and its buffer takes no new view.
@@ -160,8 +161,8 @@ function valuesOf(argument, reading, size, shape, asGiven = false) {
     } catch {
       fail(TypeError, nameOf(argument, reading), 'not be detached', 'a detached array');
     }
-  const begin = beginOf(argument, reading, length, size, shape);
-  return asGiven && length === size ? data : view(data, begin, size);
+  const begin = beginOf(argument, reading, length, size, shape, perChannel);
+  return perChannel && length === size ? data : view(data, begin, size);
 }
 
 /**

@@ -10,12 +10,12 @@
 /* The squared deviations of a block: their sum, and per value. Below, too much of them may have vanished. */
 #define MOST_SQUARES 1e36
 #define LEAST_SQUARE 1e-28
-/* Deviations whose squares are subnormal, or nearly: processors take 10 times as long for those. */
-#define LEAST_DEVIATION 0x1p-45f
-/* Deviations that are subnormal, or nearly, and a variance of such. */
-#define LEAST_FACTOR 0x1p-115f
+/* Deviations to be squared, and to be scaled, whose results may be subnormal (processors take 10 times as long for those); and a
+ * variance of the latter. */
+#define LEAST_SQUARED 0x1p-45f
+#define LEAST_SCALED 0x1p-115f
 #define LEAST_VARIANCE 0x1p-230
-/* What a value is multiplied by, and what is subtracted from it or added. */
+/* What values are multiplied by, and what is subtracted from them or added. */
 #define LEAST_SCALE 0x1p-126
 #define MOST_SCALE 0x1p127
 #define MOST_SHIFT 0x1p102
@@ -86,7 +86,8 @@ static __attribute__((noinline)) double squares_f64(const float *x, size_t rows,
   f64x2 sum01_f64x2 = splat_f64x2(0), sum23_f64x2 = sum01_f64x2;
   double rest = 0;
   size_t row = 0;
-  /* Equal values, as where a ReLU has stopped a neuron, add nothing: there is no need to wait for each addition. */
+  /* A column that begins with its center, as all of one does where a ReLU has stopped a neuron, need not wait for additions of
+   * nothing. */
   while (n == 1 && row < rows && x[row * stride] == center) row++;
   for (; row < rows; row++) {
     const float *slab = x + row * stride;
@@ -154,8 +155,8 @@ static void moments_of_slabs(const float *x, size_t rows, size_t stride, size_t 
   *sum = sum_slabs(x, rows, stride, n);
   const double inv_count = 1 / (double)(rows * n);
   const float center = mean_hi(*sum, inv_count);
-  const bool skip = n >= 8 && tiny(x, center, LEAST_DEVIATION);
-  *m2 = settle(skip ? 0 : squares_slabs(x, rows, stride, n, center), x, rows, stride, n, *sum, center, inv_count);
+  const bool small = n >= 8 && tiny(x, center, LEAST_SQUARED);
+  *m2 = settle(small ? 0 : squares_slabs(x, rows, stride, n, center), x, rows, stride, n, *sum, center, inv_count);
 }
 
 /* ---- statistics: moments of a block, across columns -------------------------------------------------------------- */
@@ -193,7 +194,7 @@ static void moments_of_columns(const float *restrict x, size_t rows, size_t stri
   for (size_t j = 0; j < columns; j++) {
     center[j] = mean_hi(sum[j], inv_rows);
     const float d = __builtin_fabsf(x[j] - center[j]);
-    if (d > 0 && d < LEAST_DEVIATION) center[j] = __builtin_nanf("");
+    if (d > 0 && d < LEAST_SQUARED) center[j] = __builtin_nanf("");
   }
   for (size_t row = 0; row < rows; row += 4) {
     const float *x0 = x + row * stride, *x1 = row_or(center, x, row + 1, rows, stride),
@@ -320,7 +321,7 @@ static __attribute__((noinline)) void normalize_slabs(const float *x, float *y, 
     for (size_t c = 0; c < slabs; c++) {
       const float *from = x + row * x_stride + c * spacing;
       float *to = y + row * y_stride + c * spacing;
-      if (in_double(scale[c]) || (n >= 64 && tiny(from, center[c], LEAST_FACTOR))) {
+      if (in_double(scale[c]) || (n >= 64 && tiny(from, center[c], LEAST_SCALED))) {
         normalize_f64(from, to, n, channel + c);
         continue;
       }
@@ -358,13 +359,17 @@ void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t
   assert(rows > 0 && channels > 0 && spatial > 0 && (x != y || x_stride == y_stride));
   const size_t step = columns ? channels * spatial : channels;
   const float *center = fold, *scale = fold + step, *shift = fold + 2 * step;
-  for (size_t p = 0; p < spatial && !columns; p += BN_BLOCK_POSITIONS)
-    normalize_slabs(x + p, y + p, rows, x_stride, y_stride, channels, spatial, smaller(spatial - p, BN_BLOCK_POSITIONS), channel,
-                    center, scale, shift);
-  for (size_t c = 0, end; c < channels && columns; c = end) {
+  if (!columns) {
+    for (size_t p = 0; p < spatial; p += BN_BLOCK_POSITIONS)
+      normalize_slabs(x + p, y + p, rows, x_stride, y_stride, channels, spatial, smaller(spatial - p, BN_BLOCK_POSITIONS),
+                      channel, center, scale, shift);
+    return;
+  }
+  for (size_t c = 0; c < channels;) {
     /* Neighbors in float32 go together; what is left after their last four columns are slabs of one position. */
     const size_t j = c * spatial;
-    for (end = c; end < channels && !in_double(scale[end * spatial]);) end++;
+    size_t end = c;
+    while (end < channels && !in_double(scale[end * spatial])) end++;
     const size_t width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
     normalize_columns(x + j, y + j, rows, x_stride, y_stride, k - j, center + j, scale + j, shift + j);
     normalize_slabs(x + k, y + k, rows, x_stride, y_stride, left, 1, 1, channel, center + k, scale + k, shift + k);
@@ -373,7 +378,7 @@ void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t
       const size_t d = end * spatial;
       normalize_slabs(x + d, y + d, rows, x_stride, y_stride, 1, spatial, spatial, channel + end, center + d, scale + d,
                       shift + d);
-      end++;
     }
+    c = end + 1;
   }
 }

@@ -1,6 +1,5 @@
 /* Arenas: tensors that are computed where they lie, to the same bits as everywhere; nothing else in their memory is touched. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,19 +8,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { Arena, batchNormalization } from '../js/index.js';
 import { normalTensor, parametersFor, seeded, sizeOf } from './data.js';
-import { assertSameBits, callOn, makeKernel } from './helpers.js';
+import { assertSameBits, callOn, inFreshNode, makeKernel } from './helpers.js';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
-
-/** Runs a module's text in a fresh Node. Returns what it printed. */
-function inFreshNode(code, ...flags) {
-  const { stdout, stderr, status } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', code], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  assert.equal(status, 0, stderr);
-  return stdout.trim();
-}
 
 /** Runs something. Returns how many values it copied from array to array. */
 function countCopies(run) {

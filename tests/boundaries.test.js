@@ -83,7 +83,7 @@ test('inference, a block and one row more or less', () => {
   }
 });
 
-test('channels in double beside others, in every kind of plan', () => {
+test('channels in double next to others, in every kind of plan', () => {
   for (const [end, shape] of [
     [8 << 20, [4, 3, 20, 20]],
     [64 << 10, [4, 3, 140, 50]],

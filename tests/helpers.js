@@ -1,6 +1,9 @@
-/* What the tests share: exact comparison, comparison within the bounds, and calls of the kernel and its plain twin. */
+/* What the tests share: exact comparison, comparison within the bounds, calls of the kernel and its plain twin, and programs in a
+ * Node of their own. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { call } from '../js/call.js';
 import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
 import { Kernel } from '../js/kernel.js';
@@ -78,18 +81,26 @@ export function checkCall(X, args, message = '') {
   return assertWithinBounds(X, args, callKernel(X, ...args), message);
 }
 
+/** Runs a module's text in a fresh Node. Returns what it printed. */
+export function inFreshNode(code, ...flags) {
+  const { stdout, stderr, status } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', code], {
+    cwd: fileURLToPath(new URL('../', import.meta.url)),
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
+  return stdout.trim();
+}
+
 const module = new WebAssembly.Module(readFileSync(new URL('../js/batchnorm.wasm', import.meta.url)));
 const PAGE = 1 << 16;
 const WORK = 8 << 20;
-
-/** The kernel's functions over a memory. */
-export const instantiate = (memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
 
 /** A kernel with room for `tensors` bytes from byte 64 on, and after it a work area of `work` bytes. */
 export function makeKernel(work, tensors = 0) {
   const pages = Math.ceil((64 + tensors + work) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  return new Kernel(instantiate(memory), memory.buffer, PAGE * pages - work);
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  return new Kernel(exports, memory.buffer, PAGE * pages - work);
 }
 
 /** batchNormalization by a kernel, however small the tensor. */

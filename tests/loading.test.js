@@ -1,6 +1,5 @@
 /* The binary: fresh, self-contained, loaded when first needed; initialize; backend; and environments that refuse it. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -9,7 +8,7 @@ import { batchNormalization } from '../js/index.js';
 import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
 import { binary } from '../js/kernel-binary.js';
 import { normalTensor } from './data.js';
-import { callKernel } from './helpers.js';
+import { callKernel, inFreshNode } from './helpers.js';
 
 const root = new URL('../', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root));
@@ -17,16 +16,6 @@ const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), cre
 const bytes = Buffer.from(
   [...binary.matchAll(/([ !]?)(.)/g)].map(([, prefix, digit]) => 86 * ['', ' ', '!'].indexOf(prefix) + digit.charCodeAt(0) - 40),
 );
-
-/** Runs a module's text in a fresh Node. Returns what it printed. */
-function inFreshNode(code, ...flags) {
-  const { stdout, stderr, status } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', code], {
-    cwd: fileURLToPath(root),
-    encoding: 'utf8',
-  });
-  assert.equal(status, 0, stderr);
-  return stdout.trim();
-}
 
 test('the generated file is of these sources', () => {
   const [, hash, version, names] = read('js/kernel-binary.js')

@@ -1,4 +1,4 @@
-/* The statistics of a channel by the words of batchnorm.h on the order of summation: a value at a time, and nothing shared with
+/* The statistics of a channel by the words of batchnorm.h on the order of summation: one value at a time, and nothing shared with
  * the kernels but the header. fuzz.c, which includes this, holds the kernels against it bit by bit. */
 #include "batchnorm.h"
 
@@ -27,7 +27,7 @@ static double distance(mean a, mean b) {
   return d * d;
 }
 
-/* Values of a channel that are next to each other in some rows of X. A column's are one a row. */
+/* Values of a channel that are next to each other in some rows of X. A column has one per row. */
 typedef struct {
   const float *x;
   size_t rows, stride, n;

@@ -1,0 +1,26 @@
+/* The benchmarks, which no other test runs: what they import is there, and the parts of a call compute what the package does. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('../', import.meta.url));
+
+for (const entry of ['bench.js', 'parts.js', 'peers/peers.js', 'peers/first.js', 'peers/browsers.js', 'peers/page.js'])
+  test(`bench/${entry} finds what it imports`, async () => {
+    const options = { bundle: true, write: false, platform: 'node', format: 'esm', packages: 'external', logLevel: 'silent' };
+    const { warnings } = await build({ ...options, entryPoints: [`bench/${entry}`], absWorkingDir: root });
+    // A name that a namespace lacks is a warning; one that an import lacks, an error.
+    assert.deepEqual(warnings, []);
+  });
+
+test('bench/parts.js verifies, measures and prints every part', () => {
+  const { stdout, stderr, status } = spawnSync(process.execPath, ['bench/parts.js', '--quick', '3,5,9,9'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
+  for (const part of ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize', 'copies alone', 'whole call'])
+    assert.equal(stdout.match(new RegExp(`^${part}`, 'gm'))?.length, 2, part);
+});
