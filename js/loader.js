@@ -55,7 +55,7 @@ export function load() {
       shared.own = kernel;
     } catch (reason) {
       // A stack that overflowed says nothing about the engine.
-      if (!/stack|recursion/.test(`${reason}`)) shared.refusal = reason ?? 'unknown';
+      if (!/stack|recursion/.test(`${reason}`)) shared.refusal = reason ?? null;
     }
   return shared.own;
 }

@@ -139,7 +139,7 @@ function beginOf(argument, reading, length, size, shape, perChannel) {
   }
   const begin = /** @type {number} */ (offset);
   if (!(isSize(begin) && begin + size <= length))
-    fail(errorOf(begin), `${argument}.offset`, `leave ${size} values of ${length}`, describe(begin));
+    fail(errorOf(begin), `${argument}.offset`, `leave ${size} of the ${length} values`, describe(begin));
   return begin;
 }
 

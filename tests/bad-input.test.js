@@ -154,13 +154,13 @@ const CASES = [
     'an offset that is text',
     { X: { data: X.data, shape: X.shape, offset: '0' } },
     TypeError,
-    'X.offset must leave 24 values of 24; got "0"',
+    'X.offset must leave 24 of the 24 values; got "0"',
   ],
   [
     'a negative offset',
     { X: { data: X.data, shape: X.shape, offset: -1 } },
     RangeError,
-    'X.offset must leave 24 values of 24; got -1',
+    'X.offset must leave 24 of the 24 values; got -1',
   ],
   [
     'gamma a DataView',
@@ -190,7 +190,7 @@ const CASES = [
     'an ndarray beyond its data',
     { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, 1], offset: 1 } },
     RangeError,
-    'X.offset must leave 24 values of 24; got 1',
+    'X.offset must leave 24 of the 24 values; got 1',
   ],
   [
     'an ndarray of gamma, every second value',
