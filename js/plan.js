@@ -5,6 +5,8 @@
 const TILE = 1 << 20;
 /** Bytes of X that go through one step at a time, and are copied for it if they lie elsewhere. */
 const PIECE = 256 << 10;
+/** The same if a piece is copied in, normalized and copied out at once: in the first cache. */
+const PASSING = 32 << 10;
 /** Bytes to copy at a stretch at least, for which a tile may be larger: each copy is a call of some 50 ns. With less than half,
  * two passes of long copies cost less than one of short ones. */
 const RUN = 32 << 10;
@@ -56,16 +58,17 @@ export function makePlan({ batch, channels, spatial, training }, bytes, home) {
   const slab = 4 * spatial;
   const volume = batch * slab;
   const memory = bytes - PLACING;
+  const piece = training || home ? PIECE : PASSING;
   const most = Math.min(channels, Math.floor(STATE / state));
 
   let range = Math.min(most, Math.floor(Math.max(1, TILE / volume, (home ? HOME_RUN : RUN) / slab)));
   // Inference reads X once, so keeping a range in memory gains nothing.
   const stays =
     training && (home || (range * (state + volume) + batch * LINE <= memory && (range === channels || range * slab >= RUN / 2)));
-  if (!stays) range = Math.min(most, Math.floor((training ? TILE : PIECE) / (least * slab)));
+  if (!stays) range = Math.min(most, Math.floor((training ? TILE : piece) / (least * slab)));
   range = Math.max(1, Math.min(range, Math.floor((memory - least * LINE) / (state + least * slab))));
 
-  const room = Math.min(PIECE, memory - range * state);
+  const room = Math.min(piece, memory - range * state);
   const row = range * slab + LINE;
   const rows = Math.min(batch, Math.max(least, Math.floor(room / row / least) * least));
   // Only a slab of its own is cut.
