@@ -59,7 +59,7 @@ static inline bool tiny(const float *x, float center, float limit) {
 
 /* ---- statistics: moments of a block ---------------------------------------------------------------------------- */
 
-static inline float square(float x, float center) {
+static inline float squared_deviation(float x, float center) {
   const float d = x - center;
   return d * d;
 }
@@ -145,7 +145,7 @@ static double squares_slabs(const float *x, size_t rows, size_t stride, size_t n
       add_lanes(sum_f64x2, squares_of_16(slab + i, center_f32x4) + squares_of_16(slab + i + 16, center_f32x4));
     for (; i + 16 <= n; i += 16) add_lanes(sum_f64x2, squares_of_16(slab + i, center_f32x4));
     for (; i + 4 <= n; i += 4) add_lanes(sum_f64x2, squares_of_4(slab + i, center_f32x4));
-    for (; i < n; i++) rest += square(slab[i], center);
+    for (; i < n; i++) rest += squared_deviation(slab[i], center);
   }
   sum_f64x2[0] += sum_f64x2[1];
   return (sum_f64x2[0][0] + sum_f64x2[0][1]) + rest;
@@ -172,16 +172,16 @@ static inline const float *row_or(const float *nothing, const float *x, size_t r
 }
 
 /* Four rows at a time, so that sums are loaded and stored once for four values. */
-static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t columns, double *restrict sum,
+static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t width, double *restrict sum,
                                double *restrict m2, float *restrict center) {
   const double inv_rows = 1 / (double)rows;
-  float *zeros = center + columns;
-  for (size_t j = 0; j < columns; j++) sum[j] = m2[j] = zeros[j] = 0;
+  float *zeros = center + width;
+  for (size_t j = 0; j < width; j++) sum[j] = m2[j] = zeros[j] = 0;
   for (size_t row = 0; row < rows; row += 4) {
     const float *x0 = x + row * stride, *x1 = row_or(zeros, x, row + 1, rows, stride),
                 *x2 = row_or(zeros, x, row + 2, rows, stride), *x3 = row_or(zeros, x, row + 3, rows, stride);
     size_t j = 0;
-    for (; j + 2 <= columns; j += 2) {
+    for (; j + 2 <= width; j += 2) {
       f64x2 sum_f64x2 = load_f64x2(sum + j);
       sum_f64x2 += widen_f32x2(x0 + j);
       sum_f64x2 += widen_f32x2(x1 + j);
@@ -189,10 +189,11 @@ static void moments_of_columns(const float *restrict x, size_t rows, size_t stri
       sum_f64x2 += widen_f32x2(x3 + j);
       store_f64x2(sum + j, sum_f64x2);
     }
-    if (j < columns) sum[j] = (((sum[j] + x0[j]) + x1[j]) + x2[j]) + x3[j];
+    if (j < width) sum[j] = (((sum[j] + x0[j]) + x1[j]) + x2[j]) + x3[j];
   }
-  for (size_t j = 0; j < columns; j++) {
+  for (size_t j = 0; j < width; j++) {
     center[j] = mean_hi(sum[j], inv_rows);
+    /* A column that begins so is not squared in float32: NaN makes settle() take double. */
     const float d = __builtin_fabsf(x[j] - center[j]);
     if (d > 0 && d < LEAST_SQUARED) center[j] = __builtin_nanf("");
   }
@@ -200,15 +201,16 @@ static void moments_of_columns(const float *restrict x, size_t rows, size_t stri
     const float *x0 = x + row * stride, *x1 = row_or(center, x, row + 1, rows, stride),
                 *x2 = row_or(center, x, row + 2, rows, stride), *x3 = row_or(center, x, row + 3, rows, stride);
     size_t j = 0;
-    for (; j + 4 <= columns; j += 4) {
+    for (; j + 4 <= width; j += 4) {
       const f32x4 center_f32x4 = load_f32x4(center + j);
       add_4(m2 + j, (squares_of_4(x0 + j, center_f32x4) + squares_of_4(x1 + j, center_f32x4)) +
                         (squares_of_4(x2 + j, center_f32x4) + squares_of_4(x3 + j, center_f32x4)));
     }
-    for (; j < columns; j++)
-      m2[j] += (square(x0[j], center[j]) + square(x1[j], center[j])) + (square(x2[j], center[j]) + square(x3[j], center[j]));
+    for (; j < width; j++)
+      m2[j] += (squared_deviation(x0[j], center[j]) + squared_deviation(x1[j], center[j])) +
+               (squared_deviation(x2[j], center[j]) + squared_deviation(x3[j], center[j]));
   }
-  for (size_t j = 0; j < columns; j++) m2[j] = settle(m2[j], x + j, rows, stride, 1, sum[j], mean_hi(sum[j], inv_rows), inv_rows);
+  for (size_t j = 0; j < width; j++) m2[j] = settle(m2[j], x + j, rows, stride, 1, sum[j], mean_hi(sum[j], inv_rows), inv_rows);
 }
 
 /* ---- statistics: blocks merged --------------------------------------------------------------------------------- */
@@ -339,13 +341,13 @@ static __attribute__((noinline)) void normalize_slabs(const float *x, float *y, 
 }
 
 /* Columns in multiples of 4. Two rows at a time; the last two may be the same one, so both are loaded before either is stored. */
-static void normalize_columns(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t columns,
+static void normalize_columns(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t width,
                               const float *center, const float *scale, const float *shift) {
   for (size_t row = 0; row < rows; row += 2) {
     const size_t next = smaller(row + 1, rows - 1);
     const float *x0 = x + row * x_stride, *x1 = x + next * x_stride;
     float *y0 = y + row * y_stride, *y1 = y + next * y_stride;
-    for (size_t j = 0; j < columns; j += 4) {
+    for (size_t j = 0; j < width; j += 4) {
       const f32x4 center_f32x4 = load_f32x4(center + j), scale_f32x4 = load_f32x4(scale + j), shift_f32x4 = load_f32x4(shift + j);
       const f32x4 x0_f32x4 = load_f32x4(x0 + j), x1_f32x4 = load_f32x4(x1 + j);
       store_f32x4(y0 + j, normalized(x0_f32x4, center_f32x4, scale_f32x4, shift_f32x4));
