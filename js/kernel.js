@@ -144,7 +144,7 @@ export class Kernel {
       }
       if (training) {
         sweep((at, rows, positions, _, seen) =>
-          functions.bn_statistics(at, rows, stride, range, positions, columns, seen, partial, fold),
+          functions.bn_statistics(at, rows, stride, range, positions, columns, epsilon, seen, partial, fold),
         );
         functions.bn_moments(batch * spatial, range, spatial, columns, partial, channel);
       }

@@ -7,9 +7,11 @@
 
 /* ---- limits: where float32 is too narrow, and double takes over ------------------------------------------------- */
 
-/* The squared deviations of a block: their sum, and per value. Below, too much of them may have vanished. */
+/* The squared deviations of a block: their sum, and per value. Below, too much of them may have vanished. Where all have, an epsilon
+ * from the last one on hides what they were. */
 #define MOST_SQUARES 1e36
 #define LEAST_SQUARE 1e-28
+#define LEAST_EPSILON 1e-30
 /* Deviations to be squared, and to be scaled, whose results may be subnormal (processors take 10 times as long for those); and a
  * variance of the latter. */
 #define LEAST_SQUARED 0x1p-45f
@@ -85,11 +87,7 @@ static __attribute__((noinline)) double squares_f64(const float *x, size_t rows,
   const f64x2 center_f64x2 = splat_f64x2(center);
   f64x2 sum01_f64x2 = splat_f64x2(0), sum23_f64x2 = sum01_f64x2;
   double rest = 0;
-  size_t row = 0;
-  /* A column that begins with its center, as all of one does where a ReLU has stopped a neuron, need not wait for additions of
-   * nothing. */
-  while (n == 1 && row < rows && x[row * stride] == center) row++;
-  for (; row < rows; row++) {
+  for (size_t row = 0; row < rows; row++) {
     const float *slab = x + row * stride;
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -104,10 +102,11 @@ static __attribute__((noinline)) double squares_f64(const float *x, size_t rows,
 }
 
 /* Squared deviations from a center → from the mean. If float32 was too narrow for them, they are summed again. */
-static inline double settle(double squares, const float *x, size_t rows, size_t stride, size_t n, double sum, float center,
-                            double inv_count) {
+static inline double settle(double squares, double epsilon, const float *x, size_t rows, size_t stride, size_t n, double sum,
+                            float center, double inv_count) {
   const double count = (double)(rows * n);
-  if (!(squares < MOST_SQUARES && squares > count * LEAST_SQUARE)) squares = squares_f64(x, rows, stride, n, center);
+  const bool hidden = squares == 0 && epsilon >= LEAST_EPSILON;
+  if (!hidden && !(squares < MOST_SQUARES && squares > count * LEAST_SQUARE)) squares = squares_f64(x, rows, stride, n, center);
   return squares - count * squared(mean_lo(sum, count, inv_count, center));
 }
 
@@ -151,12 +150,14 @@ static double squares_slabs(const float *x, size_t rows, size_t stride, size_t n
   return (sum_f64x2[0][0] + sum_f64x2[0][1]) + rest;
 }
 
-static void moments_of_slabs(const float *x, size_t rows, size_t stride, size_t n, double *sum, double *m2) {
+static void moments_of_slabs(const float *x, size_t rows, size_t stride, size_t n, double epsilon, double *sum, double *m2) {
   *sum = sum_slabs(x, rows, stride, n);
   const double inv_count = 1 / (double)(rows * n);
   const float center = mean_hi(*sum, inv_count);
+  /* NaN makes settle() take double. */
   const bool small = n >= 8 && tiny(x, center, LEAST_SQUARED);
-  *m2 = settle(small ? 0 : squares_slabs(x, rows, stride, n, center), x, rows, stride, n, *sum, center, inv_count);
+  const double squares = small ? __builtin_nan("") : squares_slabs(x, rows, stride, n, center);
+  *m2 = settle(squares, epsilon, x, rows, stride, n, *sum, center, inv_count);
 }
 
 /* ---- statistics: moments of a block, across columns -------------------------------------------------------------- */
@@ -172,8 +173,8 @@ static inline const float *row_or(const float *nothing, const float *x, size_t r
 }
 
 /* Four rows at a time, so that sums are loaded and stored once for four values. */
-static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t width, double *restrict sum,
-                               double *restrict m2, float *restrict center) {
+static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t width, double epsilon,
+                               double *restrict sum, double *restrict m2, float *restrict center) {
   const double inv_rows = 1 / (double)rows;
   float *zeros = center + width;
   for (size_t j = 0; j < width; j++) sum[j] = m2[j] = zeros[j] = 0;
@@ -210,7 +211,8 @@ static void moments_of_columns(const float *restrict x, size_t rows, size_t stri
       m2[j] += (squared_deviation(x0[j], center[j]) + squared_deviation(x1[j], center[j])) +
                (squared_deviation(x2[j], center[j]) + squared_deviation(x3[j], center[j]));
   }
-  for (size_t j = 0; j < width; j++) m2[j] = settle(m2[j], x + j, rows, stride, 1, sum[j], mean_hi(sum[j], inv_rows), inv_rows);
+  for (size_t j = 0; j < width; j++)
+    m2[j] = settle(m2[j], epsilon, x + j, rows, stride, 1, sum[j], mean_hi(sum[j], inv_rows), inv_rows);
 }
 
 /* ---- statistics: blocks merged --------------------------------------------------------------------------------- */
@@ -228,8 +230,8 @@ static void merge(double *restrict sum, double *restrict m2, double seen, const 
   }
 }
 
-void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, size_t seen,
-                   double *partial, float *fold) {
+void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
+                   size_t seen, double *partial, float *fold) {
   const size_t series = columns ? channels * spatial : channels;
   const size_t height = columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
   assert(rows > 0 && channels > 0 && spatial > 0 && (rows == 1 || stride >= channels * spatial));
@@ -243,10 +245,10 @@ void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, 
       /* The first block's are the totals themselves. */
       double *sum = seen ? partial + 2 * series : partial, *m2 = sum + series;
       if (columns)
-        moments_of_columns(block, block_rows, stride, series, sum, m2, fold);
+        moments_of_columns(block, block_rows, stride, series, epsilon, sum, m2, fold);
       else
         for (size_t c = 0; c < channels; c++)
-          moments_of_slabs(block + c * spatial, block_rows, stride, positions, sum + c, m2 + c);
+          moments_of_slabs(block + c * spatial, block_rows, stride, positions, epsilon, sum + c, m2 + c);
       if (seen) merge(partial, partial + series, (double)seen, sum, m2, (double)n, series);
       seen += n;
     }

@@ -34,10 +34,10 @@
  *   squares   The squared deviations from hi, in float32. Slabs: trees of 32 values, then 16, then 4, of their vectors of 4
  *             pairwise; the lanes of each go to 4 doubles, added as (0 + 2) + (1 + 3); the values that are left to one more.
  *             Columns: one double, rows by fours, (d0² + d1²) + (d2² + d3²), with zero for a row that is not there.
- *             In double instead unless n · 1e-28 < their sum < 1e36, or if first values are all nearer to hi than 2⁻⁴⁵, but not all
- *             equal to it: the first 8 of a block whose slabs hold 8 or more, the first of a column. Then 4 doubles, value i of
- *             a slab to the double i mod 4, added as above, and one more for what is left after a slab's last 4, or for a
- *             column.
+ *             In double instead unless n · 1e-28 < their sum < 1e36, or it is zero and epsilon ≥ 1e-30; also if first values are
+ *             all nearer to hi than 2⁻⁴⁵, but not all equal to it: the first 8 of a block whose slabs hold 8 or more, the first
+ *             of a column. Then 4 doubles, value i of a slab to the double i mod 4, added as above, and one more for what is
+ *             left after a slab's last 4, or for a column.
  *             In the end less n · lo², which leaves the squared deviations from the mean.
  * The blocks of a series are merged in order (Chan, Golub and LeVeque 1983): of a values and b more, the squares are squares_a +
  * (squares_b + δ² · (a · b / (a + b))) with δ = (hi_b − hi_a) + (lo_b − lo_a), and the sum is sum_a + sum_b.
@@ -69,9 +69,9 @@ typedef struct {
 } bn_channel;
 
 /** Adds a piece to the statistics in partial, after `seen` values of each series. What partial held is lost if that is 0. Uses
- * fold. */
-void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, size_t seen,
-                   double *partial, float *fold);
+ * fold. epsilon is that of bn_fold. */
+void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
+                   size_t seen, double *partial, float *fold);
 
 /** Statistics of `count` values of each channel → mean_hi, mean_lo and variance. */
 void bn_moments(double count, size_t channels, size_t spatial, bool columns, const double *partial, bn_channel *channel);

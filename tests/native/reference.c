@@ -104,12 +104,13 @@ static bool tiny(const float *x, size_t n, float center, float limit) {
   return close && apart;
 }
 
-static moments moments_of(block b, bool columns) {
+static moments moments_of(block b, bool columns, double epsilon) {
   moments m = {.n = (double)(b.rows * b.n), .sum = columns ? sum_of_column(b) : sum_of_slabs(b)};
   const mean mean = mean_of(m);
   const size_t first = columns ? 1 : b.n < 8 ? 0 : 8;
   m.squares = columns ? squares_of_column(b, mean.hi) : squares_of_slabs(b, mean.hi);
-  if (!(m.squares < 1e36 && m.squares > m.n * 1e-28) || tiny(b.x, first, mean.hi, 0x1p-45f))
+  const bool hidden = m.squares == 0 && epsilon >= 1e-30;
+  if (!(hidden || (m.squares < 1e36 && m.squares > m.n * 1e-28)) || tiny(b.x, first, mean.hi, 0x1p-45f))
     m.squares = squares_in_double(b, mean.hi);
   m.squares -= m.n * (mean.lo * mean.lo);
   return m;
@@ -124,7 +125,7 @@ static moments merged(moments a, moments b) {
 }
 
 /* Of a series of n positions in each image, `stride` values from one image to the next. */
-static moments moments_of_series(const float *x, size_t batch, size_t stride, size_t n, bool columns) {
+static moments moments_of_series(const float *x, size_t batch, size_t stride, size_t n, bool columns, double epsilon) {
   const size_t height = columns ? BN_COLUMN_ROWS : n < BN_SHORT ? BN_SHORT_ROWS : 1;
   moments all = {0};
   for (size_t row = 0; row < batch; row += height)
@@ -136,20 +137,21 @@ static moments moments_of_series(const float *x, size_t batch, size_t stride, si
               .stride = stride,
               .n = n - p < BN_BLOCK_POSITIONS ? n - p : BN_BLOCK_POSITIONS,
           },
-          columns);
+          columns, epsilon);
       all = all.n == 0 ? m : merged(all, m);
     }
   return all;
 }
 
 /* Sets mean_hi, mean_lo and variance of a channel, whose first value is x[0]. */
-static void reference(const float *x, size_t batch, size_t stride, size_t spatial, bool columns, bn_channel *channel) {
+static void reference(const float *x, size_t batch, size_t stride, size_t spatial, bool columns, double epsilon,
+                      bn_channel *channel) {
   const size_t series = columns ? spatial : 1, width = spatial / series;
   moments all = {.n = (double)(batch * spatial)};
-  for (size_t i = 0; i < series; i++) all.sum += moments_of_series(x + i, batch, stride, width, columns).sum;
+  for (size_t i = 0; i < series; i++) all.sum += moments_of_series(x + i, batch, stride, width, columns, epsilon).sum;
   const mean mean = mean_of(all);
   for (size_t i = 0; i < series; i++) {
-    const moments m = moments_of_series(x + i, batch, stride, width, columns);
+    const moments m = moments_of_series(x + i, batch, stride, width, columns, epsilon);
     all.squares += m.squares + m.n * distance(mean_of(m), mean);
   }
   channel->mean_hi = mean.hi;

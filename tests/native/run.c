@@ -105,7 +105,8 @@ static void normalize_piece(const tensor *t, const cut *cut, const range *range,
 }
 
 /* Pieces of statistics in order, others backwards. Each is in memory of its own. */
-static void sweep(const tensor *t, const cut *cut, const range *range, bool statistics, const float *x, float *y) {
+static void sweep(const tensor *t, const cut *cut, const range *range, bool statistics, double epsilon, const float *x,
+                  float *y) {
   const piece piece = statistics ? cut->statistics : cut->normalize;
   const size_t row = t->channels * t->spatial;
   const size_t across = (t->spatial + piece.positions - 1) / piece.positions;
@@ -119,7 +120,8 @@ static void sweep(const tensor *t, const cut *cut, const range *range, bool stat
     const rows from = lend_rows(count, run + cut->gap, run, cut->guarded);
     copy_rows(from.at, from.stride, x + start, row, count, run);
     if (statistics)
-      bn_statistics(from.at, count, from.stride, range->channels, positions, t->columns, seen, range->partial.at, range->fold.at);
+      bn_statistics(from.at, count, from.stride, range->channels, positions, t->columns, epsilon, seen, range->partial.at,
+                    range->fold.at);
     else
       normalize_piece(t, cut, range, from, positions, x + start, y + start);
     give_rows_back(from);
@@ -138,11 +140,11 @@ static void run(const tensor *t, const cut *cut, bool training, double epsilon, 
     };
     memcpy(range.channel.at, channel + c, range.channel.size);
     if (training) {
-      sweep(t, cut, &range, true, x, y);
+      sweep(t, cut, &range, true, epsilon, x, y);
       bn_moments((double)(t->batch * t->spatial), channels, t->spatial, t->columns, range.partial.at, range.channel.at);
     }
     bn_fold(epsilon, training, channels, t->spatial, t->columns, range.channel.at, range.fold.at);
-    sweep(t, cut, &range, false, x, y);
+    sweep(t, cut, &range, false, epsilon, x, y);
     memcpy(channel + c, range.channel.at, range.channel.size);
     give_back(range.channel);
     give_back(range.partial);
