@@ -1,27 +1,83 @@
 /* What the benchmarks run on: shapes, seeded problems, the largest error. In Node and in pages. */
+import { moments } from '../js/index.js';
 import { normalTensor, sizeOf } from '../tests/data.js';
+import { gradientReference } from '../tests/gradient-reference.js';
 import { reference, ulp } from '../tests/reference.js';
 
-export const SHAPES = [
-  [2, 2, 2, 2],
-  [64, 512, 1, 1],
-  [4096, 64, 1, 1],
-  [1, 3, 224, 224],
-  [8, 64, 56, 56],
-  [32, 256, 14, 14],
-  [32, 2048, 7, 7],
-  [128, 32, 28, 28],
-  [32, 64, 112, 112],
-  [1, 64, 1024, 1024],
-  [1, 1, 4096, 4096],
+/** A shape, and which of its dimensions is the channels'. @typedef {{ shape: number[], axis: number }} Place */
+
+export const PLACES = [
+  ...[
+    [2, 2, 2, 2],
+    [64, 512, 1, 1],
+    [4096, 64, 1, 1],
+    [1, 3, 224, 224],
+    [8, 64, 56, 56],
+    [32, 256, 14, 14],
+    [32, 2048, 7, 7],
+    [128, 32, 28, 28],
+    [32, 64, 112, 112],
+    [1, 64, 1024, 1024],
+    [1, 1, 4096, 4096],
+  ].map((shape) => ({ shape, axis: 1 })),
+  ...[
+    [8, 56, 56, 64],
+    [32, 14, 14, 256],
+    [32, 112, 112, 64],
+  ].map((shape) => ({ shape, axis: -1 })),
 ];
 
-/** One case: X and the arguments after it, up to training. */
-export function problem(shape, training) {
-  const perChannel = (value) => new Float32Array(shape[1]).fill(value);
+export const MODES = ['training', 'inference', 'gradient'];
+
+/** How a place is written on the command line: 8,64,56,56, or with its channels last 8,56,56,64,last. */
+export const PLACE = /^\d+(,\d+)+(,last)?$/;
+
+/** @param {string} text @returns {Place} */
+export function placeOf(text) {
+  const last = text.endsWith(',last');
+  const sizes = last ? text.slice(0, -5) : text;
+  return { shape: sizes.split(',').map(Number), axis: last ? -1 : 1 };
+}
+
+/** @param {Place} place */
+export const nameOf = ({ shape, axis }) => `(${shape.join(', ')})${axis === -1 ? ' last' : ''}`;
+
+/** As the package sees them: what lies before the channels, the channels, what lies after. @param {Place} place */
+export function dimensionsOf({ shape, axis }) {
+  const k = axis < 0 ? axis + shape.length : axis;
+  return { batch: sizeOf(shape.slice(0, k)), channels: shape[k], spatial: sizeOf(shape.slice(k + 1)) };
+}
+
+const perChannel = (channels, value) => new Float32Array(channels).fill(value);
+
+/** A forward call: X, the arguments after it up to training, its options. */
+export function problem(shape, training, axis = 1) {
+  const { channels } = dimensionsOf({ shape, axis });
   // In place, inference is applied to its own output again and again: scale 0.75 keeps that within bounds.
-  const rest = [perChannel(1.5), perChannel(0.25), perChannel(0.5), perChannel(4), 0.1, 1e-5, training];
-  return { shape, X: normalTensor(shape, 42, 0.5, 2), rest };
+  const rest = [...[1.5, 0.25, 0.5, 4].map((value) => perChannel(channels, value)), 0.1, 1e-5, training];
+  return { shape, axis, X: normalTensor(shape, 42, 0.5, 2), rest, options: { axis } };
+}
+
+/** A gradient's call, with the statistics that the forward call saves. */
+export function gradientProblem(shape, axis = 1) {
+  const { X, rest } = problem(shape, true, axis);
+  const { mean, variance } = moments(X, { axis });
+  const [gamma, beta] = rest;
+  const options = { axis, gamma, beta, epsilon: 1e-5, statistics: { mean, variance } };
+  return { shape, axis, X, gradOutput: normalTensor(shape, 43, 0.125, 1), options };
+}
+
+/** @param {Place} place @param {string} mode */
+export const problemOf = ({ shape, axis }, mode) =>
+  mode === 'gradient' ? gradientProblem(shape, axis) : problem(shape, mode === 'training', axis);
+
+/** The same through relu. */
+export const withRelu = (given) => ({ ...given, options: { ...given.options, relu: true } });
+
+/** What calls one of the package's functions, or of those that are called alike, on a problem; returns its triple. */
+export function callOf({ forward, gradient }, { X, rest, gradOutput, options }, more) {
+  const all = { ...options, ...more };
+  return gradOutput ? () => gradient(gradOutput, X, all) : () => forward(X, ...rest, all);
 }
 
 /** An array to copy to. It starts a cache line into its memory: malloc puts an array of some pages next to another 16 bytes beyond
@@ -34,40 +90,72 @@ export function quartiles(samples) {
   return [0.25, 0.5, 0.75].map((part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]);
 }
 
-/** What a problem's outputs are exactly, for some of its channels: about a quarter of a million values. */
-function exactChannels({ X, rest: [gamma, beta, runningMean, runningVar, momentum, epsilon, training] }) {
-  const [batch, channels, height, width] = X.shape;
-  const spatial = height * width;
+/**
+ * What a problem's results are exactly, for some of its channels, about a quarter of a million values: where the channel's slabs
+ * begin; its values, and of each the magnitude that errors are measured by; of a gradient likewise its gradGamma and gradBeta.
+ */
+function exactChannels(given) {
+  const { X, rest, gradOutput, options } = given;
+  const { batch, channels, spatial } = dimensionsOf(given);
   const few = Math.max(1, Math.min(channels, Math.floor(2 ** 18 / (batch * spatial)), 64));
   return Array.from({ length: few }, (_, k) => {
     const c = Math.floor((k * channels) / few);
     const slabs = Array.from({ length: batch }, (_, b) => (b * channels + c) * spatial);
-    const one = { data: new Float32Array(batch * spatial), shape: [batch, 1, height, width] };
-    slabs.forEach((at, b) => {
-      one.data.set(X.data.subarray(at, at + spatial), b * spatial);
-    });
+    const only = ({ data }) => {
+      const one = { data: new Float32Array(batch * spatial), shape: [batch, 1, 1, spatial] };
+      slabs.forEach((at, b) => {
+        one.data.set(data.subarray(at, at + spatial), b * spatial);
+      });
+      return one;
+    };
     const of = (values) => [values[c]];
-    const exact = reference(one, of(gamma), of(beta), of(runningMean), of(runningVar), momentum, epsilon, training);
-    return { slabs, beta: beta[c], ...exact };
+    const { relu } = options;
+    if (gradOutput) {
+      const { gamma, beta, epsilon, statistics } = options;
+      const own = { gamma: of(gamma), beta: of(beta), epsilon, relu };
+      if (statistics) own.statistics = { mean: of(statistics.mean), variance: of(statistics.variance) };
+      const exact = gradientReference(only(gradOutput), only(X), own);
+      const { gradInput, gradGamma, gradBeta, P, R } = exact;
+      const [{ count, rms, uncertain }] = exact.channels;
+      // So many gradients as large as these sum up to about this.
+      const least = rms * Math.sqrt(count);
+      const totals = [gradGamma[0], gradBeta[0]].map((value) => ({ value, size: Math.max(Math.abs(value), least) }));
+      // Where rounding decides what relu lets through, the channel tells nothing.
+      if (uncertain > 0) return { c, slabs: [], totals: [] };
+      return { c, slabs, values: gradInput, sizeAt: (i) => Math.max(P[i], R[i]), totals };
+    }
+    const [gamma, beta, runningMean, runningVar, momentum, epsilon, training] = rest;
+    const exact = reference(only(X), of(gamma), of(beta), of(runningMean), of(runningVar), momentum, epsilon, training);
+    const { output, p } = exact;
+    const sizeAt = (i) => Math.max(Math.abs(output[i]), Math.abs(p[i]), Math.abs(beta[c]));
+    return { c, slabs, values: relu ? output.map((y) => Math.max(y, 0)) : output, sizeAt, totals: [] };
   });
 }
 
 /* Computed once a problem: in some engines it takes longer than the calls that it judges. */
 const exacts = new WeakMap();
 
-/** The largest error, in units in the last place of max(|y|, |beta|, |p|), over some of the channels. */
-export function largestError(output, given) {
+/**
+ * The largest error over some of the channels, in units in the last place: of an output, of max(|y|, |beta|, |p|), p being y less
+ * beta; of a gradient, of the larger of the two terms whose difference gradInput is, and of the sums or what such sums come to.
+ * @param {ArrayLike<number>[]} results the output; or gradInput, gradGamma and gradBeta
+ */
+export function largestError([main, ...sums], given) {
   if (!exacts.has(given)) exacts.set(given, exactChannels(given));
-  const spatial = given.X.shape[2] * given.X.shape[3];
+  const { spatial } = dimensionsOf(given);
   let worst = 0;
-  for (const { slabs, beta, output: exact, p } of exacts.get(given))
+  const judge = (value, exact, size) => {
+    const error = Math.abs(value - exact) / ulp(size);
+    worst = Math.max(worst, Number.isNaN(error) ? Infinity : error);
+  };
+  for (const { c, slabs, values, sizeAt, totals } of exacts.get(given)) {
     slabs.forEach((at, b) => {
-      for (let i = 0, k = b * spatial; i < spatial; i++, k++) {
-        const largest = Math.max(Math.abs(exact[k]), Math.abs(p[k]), Math.abs(beta));
-        const error = Math.abs(output[at + i] - exact[k]) / ulp(largest);
-        worst = Math.max(worst, Number.isNaN(error) ? Infinity : error);
-      }
+      for (let i = 0, k = b * spatial; i < spatial; i++, k++) judge(main[at + i], values[k], sizeAt(k));
     });
+    totals.forEach(({ value, size }, k) => {
+      judge(sums[k][c], value, size);
+    });
+  }
   return worst;
 }
 

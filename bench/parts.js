@@ -1,32 +1,34 @@
 /* Where the time of a call goes: each of the kernel's functions, and the rest, most of which is copies.
- *   node bench/parts.js [--quick] [8,64,56,56 …]
+ *   node bench/parts.js [--quick] [8,64,56,56 8,56,56,64,last …]
  * js/kernel.js takes a kernel over a memory of its own through its plan, with a clock around each function, so that every piece
  * is timed where it lies in a call, in a cache or in memory. The clock itself costs some 0.1 µs per piece. Verified before it is
  * timed; ways alternate; medians. */
 import { readFileSync } from 'node:fs';
-import { call } from '../js/call.js';
-import { Arena, batchNormalization } from '../js/index.js';
+import { call, callGradient } from '../js/call.js';
+import { normalizeBy } from '../js/forward.js';
+import { differentiateBy } from '../js/gradient.js';
+import { Arena, batchNormalization, batchNormalizationGradient } from '../js/index.js';
 import { Kernel } from '../js/kernel.js';
 import { BEGIN, load } from '../js/loader.js';
 import { makePlan } from '../js/plan.js';
-import { arrayOf, largestError, problem, quartiles } from './cases.js';
+import { arrayOf, callOf, dimensionsOf, largestError, nameOf, placeOf, problemOf, quartiles, withRelu } from './cases.js';
 import { machine } from './machine.js';
 
 const args = process.argv.slice(2);
 /** Milliseconds to warm up each way, and to measure all of a shape and mode. */
 const [WARM, MEASURE] = args.includes('--quick') ? [20, 100] : [400, 3000];
-const FUNCTIONS = ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize'];
+/** The functions that run in each mode. */
+const GRADIENT = ['bn_fold', 'bn_gradient_sums', 'bn_gradient_fold', 'bn_gradient_input'];
+const MODES = {
+  training: ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize'],
+  inference: ['bn_fold', 'bn_normalize'],
+  gradient: GRADIENT,
+  'gradient, relu': [...GRADIENT, 'bn_normalize', 'bn_mask'],
+};
+const FUNCTIONS = [...new Set(Object.values(MODES).flat())];
 
-const given = args.filter((argument) => argument !== '--quick').map((argument) => argument.split(',').map(Number));
-const shapes =
-  given.length > 0
-    ? given
-    : [
-        [8, 64, 56, 56],
-        [32, 256, 14, 14],
-        [128, 32, 28, 28],
-        [32, 64, 112, 112],
-      ];
+const given = args.filter((argument) => argument !== '--quick');
+const places = (given.length > 0 ? given : ['8,64,56,56', '32,256,14,14', '128,32,28,28', '32,64,112,112']).map(placeOf);
 const module = new WebAssembly.Module(readFileSync(new URL('../js/batchnorm.wasm', import.meta.url)));
 
 /** Milliseconds in each function since they were last taken: of the kernels below, one of which runs at a time. */
@@ -34,6 +36,14 @@ const spent = {};
 const reset = () => {
   for (const name of FUNCTIONS) spent[name] = 0;
 };
+
+/** A kernel that tells what it last planned. */
+class Watched extends Kernel {
+  run(dimensions, task, ...rest) {
+    this.task = task;
+    super.run(dimensions, task, ...rest);
+  }
+}
 
 /**
  * Two kernels over one memory: one whose functions are timed, and one whose functions do nothing, which leaves the copies.
@@ -50,72 +60,88 @@ function kernels(bytes, begin) {
     spent[name] += performance.now() - begin;
   });
   const idle = wrap(() => () => {});
-  return { buffer: memory.buffer, timed: new Kernel(timed, memory.buffer, begin), idle: new Kernel(idle, memory.buffer, begin) };
+  return { buffer: memory.buffer, timed: new Watched(timed, memory, begin), idle: new Kernel(idle, memory, begin) };
 }
 
-/** A call as the package makes it, with another kernel. */
-const callOn = (kernel, X, out, rest) => () => call((job, ...results) => kernel.run(job, ...results), X, ...rest, { out });
+const whole = { forward: batchNormalization, gradient: batchNormalizationGradient };
 
-/** The ways to call, by name: what is timed in each, its output, the bytes of the work area, whether X is at home. */
-function waysOf(shape, { X, rest }) {
+/** The package's functions, on another kernel. */
+const functionsOn = (kernel) => ({
+  forward: (...args) => call((problem, out) => normalizeBy(kernel, problem, out), ...args),
+  gradient: (...args) => callGradient((job, ...results) => differentiateBy(kernel, job, ...results), ...args),
+});
+
+/** The ways to call, by name: what is timed in each, its output, its kernel, the bytes of the work area, whether X is at home. */
+function waysOf(problem) {
+  const { shape, X, gradOutput } = problem;
   const n = X.data.length;
   const plain = { data: arrayOf(n), shape };
-  const arena = new Arena(2 * (X.data.byteLength + 64));
-  const [from, to] = [arena.tensor(shape), arena.tensor(shape)];
-  from.data.set(X.data);
-  // Memories as large as the package's own, with tensors at the same places.
+  const arena = new Arena(3 * (X.data.byteLength + 64));
   const own = load().buffer.byteLength;
   const end = BEGIN + arena.byteLength;
+  const [from, to, grad] = [X, X, gradOutput].map((source) => {
+    const tensor = arena.tensor(shape);
+    if (source) tensor.data.set(source.data);
+    return tensor;
+  });
+  // Memories as large as the package's own, with tensors at the same places.
   const away = kernels(own, BEGIN);
   const home = kernels(from.data.buffer.byteLength, end);
-  const work = { plain: own - BEGIN, arena: home.buffer.byteLength - end };
-  const [x, y] = [from, to].map(({ data }) => ({ data: new Float32Array(home.buffer, data.byteOffset, n), shape }));
-  x.data.set(X.data);
-  const way = (kernel, source, out, whole, wholeOut, more) => ({
+  new Float32Array(home.buffer).set(new Float32Array(from.data.buffer, 0, end / 4));
+  const [x, y, g] = [from, to, grad].map(({ data }) => ({ data: new Float32Array(home.buffer, data.byteOffset, n), shape }));
+  const within = (tensor, gradient) => ({ ...problem, X: tensor, gradOutput: gradOutput && gradient });
+  const way = (kernel, source, out, wholeSource, wholeOut, more) => ({
     /** What works in place needs X in its output. */
     fill: () => {
       out.data.set(X.data);
       wholeOut.data.set(X.data);
     },
-    timed: callOn(kernel, source, out, rest),
-    whole: () => batchNormalization(whole, ...rest, { out: wholeOut }),
+    timed: callOf(functionsOn(kernel), source, { out }),
+    whole: callOf(whole, wholeSource, { out: wholeOut }),
     out,
+    kernel,
     ...more,
   });
   return {
-    'by copies': way(away.timed, X, plain, X, plain, {
-      copies: callOn(away.idle, X, plain, rest),
+    'by copies': way(away.timed, problem, plain, problem, plain, {
+      copies: callOf(functionsOn(away.idle), problem, { out: plain }),
       copy: () => plain.data.set(X.data),
-      work: work.plain,
+      work: own - BEGIN,
       home: false,
     }),
-    arena: way(home.timed, x, y, from, to, { copy: () => to.data.set(from.data), work: work.arena, home: true }),
-    'arena in place': way(home.timed, y, y, to, to, { work: work.arena, home: true }),
+    arena: way(home.timed, within(x, g), y, within(from, grad), to, {
+      copy: () => to.data.set(from.data),
+      work: home.buffer.byteLength - end,
+      home: true,
+    }),
+    // In place, a gradient would be one of another gradient in every call.
+    ...(gradOutput ? {} : { 'arena in place': way(home.timed, within(y), y, within(to), to, {}) }),
   };
 }
 
 /** What a way computes is right, and the package's own to the bit. */
-function verify(name, { fill, timed, whole, out }, problem) {
-  fill();
-  const [, ...statistics] = timed();
-  const output = out.data.slice();
-  const error = largestError(output, problem);
-  if (!(error <= 4)) throw new Error(`${name} is wrong on [${problem.shape}]: ${error} ULP`);
-  fill();
-  const [expected, ...others] = whole();
-  const same = (mine, other) => mine.every((value, i) => value === other[i]);
-  if (!same(output, expected.data) || !statistics.every(({ data }, k) => same(data, others[k].data)))
+function verify(name, { fill, timed, whole }, problem) {
+  const dataOf = (run) => {
+    fill();
+    return run().map(({ data }) => data.slice());
+  };
+  const mine = dataOf(timed);
+  const error = largestError(mine, problem);
+  if (!(error <= (problem.gradOutput ? 8 : 4))) throw new Error(`${name} is wrong on [${problem.shape}]: ${error} ULP`);
+  const expected = dataOf(whole);
+  if (!mine.every((data, k) => data.every((value, i) => value === expected[k][i])))
     throw new Error(`${name} is not what the package computes on [${problem.shape}]`);
 }
 
 const median = (samples) => quartiles(samples)[1];
 
 console.log(machine);
-for (const shape of shapes)
-  for (const training of [true, false]) {
-    const one = problem(shape, training);
+for (const place of places)
+  for (const [mode, functions] of Object.entries(MODES)) {
+    const bare = problemOf(place, mode.split(',')[0]);
+    const one = mode.endsWith('relu') ? withRelu(bare) : bare;
     const n = one.X.data.length;
-    const ways = waysOf(shape, one);
+    const ways = waysOf(one);
     const samples = {};
     const add = (way, part, milliseconds) => {
       samples[part] ??= {};
@@ -145,7 +171,7 @@ for (const shape of shapes)
         const begin = performance.now();
         timed();
         let rest = performance.now() - begin;
-        for (const part of FUNCTIONS) {
+        for (const part of functions) {
           add(name, part, spent[part]);
           rest -= spent[part];
         }
@@ -154,18 +180,19 @@ for (const shape of shapes)
         time(name, 'whole call', whole);
         time(name, 'plain copy', copy);
       }
-    console.log(`\n(${shape}) ${training ? 'training' : 'inference'}; ns per value`);
-    for (const [name, { work, home }] of Object.entries(ways)) {
-      const [batch, channels, height, width] = shape;
-      const plan = makePlan({ batch, channels, spatial: height * width, training }, work, home);
-      const layout = `${plan.columns ? 'columns' : 'slabs'}, ${plan.range} of ${channels} channels at a time`;
+    console.log(`\n${nameOf(place)} ${mode}; ns per value`);
+    for (const [name, { kernel, work, home }] of Object.entries(ways)) {
+      if (home === undefined) continue;
+      const dimensions = dimensionsOf(place);
+      const plan = makePlan(dimensions, kernel.task, work, home);
+      const layout = `${plan.columns ? 'columns' : 'slabs'}, ${plan.range} of ${dimensions.channels} channels at a time`;
       const pieces = `pieces of ${plan.rows} rows × ${plan.positions} positions`;
-      if (name !== 'arena in place') console.log(`${name}: ${layout}, ${plan.resident ? '' : 'not '}resident, ${pieces}`);
+      console.log(`${name}: ${layout}, ${plan.resident ? '' : 'not '}resident, ${pieces}`);
     }
-    console.log(''.padEnd(16), ...Object.keys(ways).map((name) => name.padStart(15)));
+    console.log(''.padEnd(18), ...Object.keys(ways).map((name) => name.padStart(15)));
     for (const [part, of] of Object.entries(samples))
       console.log(
-        part.padEnd(16),
+        part.padEnd(18),
         ...Object.keys(ways).map((name) => (of[name] ? median(of[name]).toFixed(3) : '–').padStart(15)),
       );
   }

@@ -1,9 +1,18 @@
-/* Batch normalization in plain JavaScript, twice: tuned as far as it goes, and as one would first write it. Both sum in
- * double and round once. Tuned does without what makes the package's own twin of its kernel, js/plain.js, exact far from zero. */
+/* Batch normalization in plain JavaScript: tuned as far as it goes, the gradient too, and as one would first write it. All sum in
+ * double and round once. Tuned does without what makes the package's own twin of its kernel, js/plain.js, exact far from zero,
+ * and without relu. */
 
-import { columnSums, sum } from '../js/plain.js';
+import { call, callGradient } from '../js/call.js';
+import { sum } from '../js/plain.js';
 
-/** @import { runPlain } from '../js/plain.js' */
+/* Slabs too short for loops of their own go four rows at a time, all channels in turn: a channel's numbers are fetched once for
+ * four rows, and its sums as well. */
+
+/** @param {{ batch: number, spatial: number }} dimensions */
+const inColumns = ({ batch, spatial }) => spatial < 64 && batch > 3;
+
+/** How many values come before the rows that are left after all fours. @param {number} length @param {number} row */
+const inFours = (length, row) => length - (length % (4 * row));
 
 /** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} end @param {number} mean @param {number} scale @param {number} shift */
 function normalize(x, out, begin, end, mean, scale, shift) {
@@ -17,110 +26,251 @@ function normalize(x, out, begin, end, mean, scale, shift) {
   for (; i < end; i++) out[i] = (x[i] - mean) * scale + shift;
 }
 
-/** @type {typeof runPlain} */
-export function tuned(job, out, newMean, newVar) {
-  // As in js/plain.js: it takes many short slabs to pay.
-  if (job.spatial < 4 && job.batch > 31) tunedColumns(job, out, newMean, newVar);
-  else tunedSlabs(job, out, newMean, newVar);
+/** @type {import('../js/call.js').Normalize} */
+export function tuned(problem, out) {
+  if (inColumns(problem)) tunedColumns(problem, out);
+  else tunedSlabs(problem, out);
 }
 
-/** Channel by channel. @type {typeof runPlain} */
-function tunedSlabs(
-  { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
-  out,
-  newMean,
-  newVar,
-) {
+/** Channel by channel. @type {import('../js/call.js').Normalize} */
+function tunedSlabs({ x, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training }, out) {
   const row = channels * spatial;
   const count = batch * spatial;
   for (let c = 0; c < channels; c++) {
     const begin = c * spatial;
-    let mean = runningMean === null ? 0 : runningMean[c];
-    let variance = runningVar === null ? 1 : runningVar[c];
-    if (newMean !== null) {
-      const batchMean = sum(x, begin, row, spatial, 0, false) / count;
-      const batchVariance = sum(x, begin, row, spatial, batchMean, true) / count;
-      newMean[c] = momentum * mean + (1 - momentum) * batchMean;
-      newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
-      mean = batchMean;
-      variance = batchVariance;
+    if (training) {
+      mean[c] = sum(x, begin, row, spatial, 0, false) / count;
+      variance[c] = sum(x, begin, row, spatial, mean[c], true) / count;
     }
-    const scale = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance + epsilon);
+    const scale = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance[c] + epsilon);
     const shift = beta === null ? 0 : beta[c];
-    for (let at = begin; at < x.length; at += row) normalize(x, out, at, at + spatial, mean, scale, shift);
+    const center = mean[c];
+    for (let at = begin; at < x.length; at += row) normalize(x, out, at, at + spatial, center, scale, shift);
   }
 }
 
-/** Four rows at a time, all channels in turn: for slabs too short for a loop of their own. @type {typeof runPlain} */
-function tunedColumns(
-  { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
-  out,
-  newMean,
-  newVar,
-) {
+/** Sums of deviations from each channel's center, squared or not. */
+function columnSums(x, spatial, centers, squared) {
+  const sums = new Float64Array(centers.length);
+  const row = sums.length * spatial;
+  const fours = inFours(x.length, row);
+  let at = 0;
+  for (; at < fours; at += 4 * row)
+    for (let c = 0, i = at; c < sums.length; c++) {
+      const center = centers[c];
+      let total = sums[c];
+      for (const end = i + spatial; i < end; i++) {
+        const d0 = x[i] - center;
+        const d1 = x[i + row] - center;
+        const d2 = x[i + 2 * row] - center;
+        const d3 = x[i + 3 * row] - center;
+        total += squared ? d0 * d0 + d1 * d1 + (d2 * d2 + d3 * d3) : d0 + d1 + (d2 + d3);
+      }
+      sums[c] = total;
+    }
+  for (; at < x.length; at += row)
+    for (let c = 0, i = at; c < sums.length; c++)
+      for (const end = i + spatial; i < end; i++) {
+        const d = x[i] - centers[c];
+        sums[c] += squared ? d * d : d;
+      }
+  return sums;
+}
+
+/** Four rows at a time. @type {import('../js/call.js').Normalize} */
+function tunedColumns({ x, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training }, out) {
   const row = channels * spatial;
   const count = batch * spatial;
-  let means = new Float64Array(channels);
+  if (training) {
+    mean.set(columnSums(x, spatial, new Float64Array(channels), false).map((total) => total / count));
+    variance.set(columnSums(x, spatial, mean, true).map((total) => total / count));
+  }
+  const means = Float64Array.from(mean);
   const scales = new Float64Array(channels);
   const shifts = new Float64Array(channels);
-  let squared = null;
-  if (newMean !== null) {
-    means = columnSums(x, spatial, means, false).map((total) => total / count);
-    squared = columnSums(x, spatial, means, true);
-  }
   for (let c = 0; c < channels; c++) {
-    const mean = runningMean === null ? 0 : runningMean[c];
-    let variance = runningVar === null ? 1 : runningVar[c];
-    if (squared !== null) {
-      const batchVariance = squared[c] / count;
-      newMean[c] = momentum * mean + (1 - momentum) * means[c];
-      newVar[c] = momentum * variance + (1 - momentum) * batchVariance;
-      variance = batchVariance;
-    } else means[c] = mean;
-    scales[c] = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance + epsilon);
+    scales[c] = (gamma === null ? 1 : gamma[c]) / Math.sqrt(variance[c] + epsilon);
     shifts[c] = beta === null ? 0 : beta[c];
   }
-  for (let at = 0; at < x.length; at += 4 * row) {
-    const end = Math.min(x.length, at + 4 * row);
-    for (let c = 0, j = at; c < channels; c++)
-      for (const next = j + spatial; j < next; j++) {
-        const mean = means[c];
-        const scale = scales[c];
-        const shift = shifts[c];
-        for (let i = j; i < end; i += row) out[i] = (x[i] - mean) * scale + shift;
+  const fours = inFours(x.length, row);
+  let at = 0;
+  for (; at < fours; at += 4 * row)
+    for (let c = 0, i = at; c < channels; c++) {
+      const center = means[c];
+      const scale = scales[c];
+      const shift = shifts[c];
+      for (const end = i + spatial; i < end; i++) {
+        out[i] = (x[i] - center) * scale + shift;
+        out[i + row] = (x[i + row] - center) * scale + shift;
+        out[i + 2 * row] = (x[i + 2 * row] - center) * scale + shift;
+        out[i + 3 * row] = (x[i + 3 * row] - center) * scale + shift;
       }
+    }
+  for (; at < x.length; at += row)
+    for (let c = 0, i = at; c < channels; c++)
+      for (const end = i + spatial; i < end; i++) out[i] = (x[i] - means[c]) * scales[c] + shifts[c];
+}
+
+/** The gradient in training, with statistics given and an output. @type {import('../js/call.js').Differentiate} */
+export function tunedGradient(job, out, gradGamma, gradBeta) {
+  if (inColumns(job)) gradientColumns(job, out, gradGamma, gradBeta);
+  else gradientSlabs(job, out, gradGamma, gradBeta);
+}
+
+/** What a channel's gradients are made of, from its sums: out = g · scale + (x · slope + constant). */
+function coefficients({ gamma, mean, variance, epsilon, batch, spatial }, c, total, products, gradGamma, gradBeta) {
+  const count = batch * spatial;
+  const invStd = 1 / Math.sqrt(variance[c] + epsilon);
+  const scale = (gamma === null ? 1 : gamma[c]) * invStd;
+  const slope = (-scale * invStd * invStd * products) / count;
+  gradBeta[c] = total;
+  gradGamma[c] = products * invStd;
+  return [scale, slope, (-scale * total) / count - slope * mean[c]];
+}
+
+/** Σ g and Σ g · (x − mean) of one channel. */
+function gradientSums(x, g, begin, row, spatial, mean) {
+  let s0 = 0;
+  let s1 = 0;
+  let s2 = 0;
+  let s3 = 0;
+  let p0 = 0;
+  let p1 = 0;
+  let p2 = 0;
+  let p3 = 0;
+  for (let at = begin; at < x.length; at += row) {
+    const end = at + spatial;
+    let i = at;
+    for (; i < end - 3; i += 4) {
+      const g0 = g[i];
+      const g1 = g[i + 1];
+      const g2 = g[i + 2];
+      const g3 = g[i + 3];
+      s0 += g0;
+      s1 += g1;
+      s2 += g2;
+      s3 += g3;
+      p0 += g0 * (x[i] - mean);
+      p1 += g1 * (x[i + 1] - mean);
+      p2 += g2 * (x[i + 2] - mean);
+      p3 += g3 * (x[i + 3] - mean);
+    }
+    for (; i < end; i++) {
+      s0 += g[i];
+      p0 += g[i] * (x[i] - mean);
+    }
+  }
+  return [s0 + s1 + (s2 + s3), p0 + p1 + (p2 + p3)];
+}
+
+/** Channel by channel. @type {import('../js/call.js').Differentiate} */
+function gradientSlabs(job, out, gradGamma, gradBeta) {
+  const { x, gradOutput: g, channels, spatial, mean } = job;
+  const row = channels * spatial;
+  for (let c = 0; c < channels; c++) {
+    const begin = c * spatial;
+    const [total, products] = gradientSums(x, g, begin, row, spatial, mean[c]);
+    const [scale, slope, constant] = coefficients(job, c, total, products, gradGamma, gradBeta);
+    for (let at = begin; at < x.length; at += row) inputGradient(x, g, out, at, at + spatial, scale, slope, constant);
   }
 }
 
-/** As the definition reads. @type {typeof runPlain} */
-export function naive(
-  { x, batch, channels, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon },
-  out,
-  newMean,
-  newVar,
-) {
+function inputGradient(x, g, out, begin, end, scale, slope, constant) {
+  let i = begin;
+  for (const last = end - 3; i < last; i += 4) {
+    out[i] = g[i] * scale + (x[i] * slope + constant);
+    out[i + 1] = g[i + 1] * scale + (x[i + 1] * slope + constant);
+    out[i + 2] = g[i + 2] * scale + (x[i + 2] * slope + constant);
+    out[i + 3] = g[i + 3] * scale + (x[i + 3] * slope + constant);
+  }
+  for (; i < end; i++) out[i] = g[i] * scale + (x[i] * slope + constant);
+}
+
+/** The sums of gradientSums for all channels, into totals and products. */
+function gradientColumnSums(x, g, spatial, means, totals, products) {
+  const row = means.length * spatial;
+  const fours = inFours(x.length, row);
+  let at = 0;
+  for (; at < fours; at += 4 * row)
+    for (let c = 0, i = at; c < means.length; c++) {
+      const mean = means[c];
+      let total = totals[c];
+      let product = products[c];
+      for (const end = i + spatial; i < end; i++) {
+        const g0 = g[i];
+        const g1 = g[i + row];
+        const g2 = g[i + 2 * row];
+        const g3 = g[i + 3 * row];
+        total += g0 + g1 + (g2 + g3);
+        product += g0 * (x[i] - mean) + g1 * (x[i + row] - mean) + (g2 * (x[i + 2 * row] - mean) + g3 * (x[i + 3 * row] - mean));
+      }
+      totals[c] = total;
+      products[c] = product;
+    }
+  for (; at < x.length; at += row)
+    for (let c = 0, i = at; c < means.length; c++)
+      for (const end = i + spatial; i < end; i++) {
+        totals[c] += g[i];
+        products[c] += g[i] * (x[i] - means[c]);
+      }
+}
+
+/** Four rows at a time. @type {import('../js/call.js').Differentiate} */
+function gradientColumns(job, out, gradGamma, gradBeta) {
+  const { x, gradOutput: g, channels, spatial } = job;
+  const row = channels * spatial;
+  const totals = new Float64Array(channels);
+  const products = new Float64Array(channels);
+  gradientColumnSums(x, g, spatial, Float64Array.from(job.mean), totals, products);
+  const scales = new Float64Array(channels);
+  const slopes = new Float64Array(channels);
+  const constants = new Float64Array(channels);
+  for (let c = 0; c < channels; c++)
+    [scales[c], slopes[c], constants[c]] = coefficients(job, c, totals[c], products[c], gradGamma, gradBeta);
+  const fours = inFours(x.length, row);
+  let at = 0;
+  for (; at < fours; at += 4 * row)
+    for (let c = 0, i = at; c < channels; c++) {
+      const scale = scales[c];
+      const slope = slopes[c];
+      const constant = constants[c];
+      for (const end = i + spatial; i < end; i++) {
+        out[i] = g[i] * scale + (x[i] * slope + constant);
+        out[i + row] = g[i + row] * scale + (x[i + row] * slope + constant);
+        out[i + 2 * row] = g[i + 2 * row] * scale + (x[i + 2 * row] * slope + constant);
+        out[i + 3 * row] = g[i + 3 * row] * scale + (x[i + 3 * row] * slope + constant);
+      }
+    }
+  for (; at < x.length; at += row)
+    for (let c = 0, i = at; c < channels; c++)
+      for (const end = i + spatial; i < end; i++) out[i] = g[i] * scales[c] + (x[i] * slopes[c] + constants[c]);
+}
+
+/** As the definition reads. @type {import('../js/call.js').Normalize} */
+export function naive({ x, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training }, out) {
   for (let c = 0; c < channels; c++) {
-    let mean = runningMean?.[c] ?? 0;
-    let variance = runningVar?.[c] ?? 1;
-    if (newMean !== null) {
+    if (training) {
       let total = 0;
       for (let b = 0; b < batch; b++) for (let i = 0; i < spatial; i++) total += x[(b * channels + c) * spatial + i];
-      const batchMean = total / (batch * spatial);
+      mean[c] = total / (batch * spatial);
       total = 0;
       for (let b = 0; b < batch; b++)
-        for (let i = 0; i < spatial; i++) total += (x[(b * channels + c) * spatial + i] - batchMean) ** 2;
-      newMean[c] = momentum * mean + (1 - momentum) * batchMean;
-      newVar[c] = momentum * variance + ((1 - momentum) * total) / (batch * spatial);
-      mean = batchMean;
-      variance = total / (batch * spatial);
+        for (let i = 0; i < spatial; i++) total += (x[(b * channels + c) * spatial + i] - mean[c]) ** 2;
+      variance[c] = total / (batch * spatial);
     }
-    const deviation = Math.sqrt(variance + epsilon);
+    const deviation = Math.sqrt(variance[c] + epsilon);
     const scale = gamma?.[c] ?? 1;
     const shift = beta?.[c] ?? 0;
     for (let b = 0; b < batch; b++)
       for (let i = 0; i < spatial; i++) {
         const at = (b * channels + c) * spatial + i;
-        out[at] = ((x[at] - mean) / deviation) * scale + shift;
+        out[at] = ((x[at] - mean[c]) / deviation) * scale + shift;
       }
   }
 }
+
+/** The tuned functions behind the package's checks and allocations: called as the package's own are. */
+export const tunedFunctions = {
+  forward: (...args) => call(tuned, ...args),
+  gradient: (...args) => callGradient(tunedGradient, ...args),
+};

@@ -2,8 +2,7 @@
 import { problem } from '../bench/cases.js';
 import { twoWays } from '../bench/peers/contenders.js';
 import { measure } from '../bench/peers/measure.js';
-import { tuned } from '../bench/plain.js';
-import { call } from '../js/call.js';
+import { tunedFunctions } from '../bench/plain.js';
 import { backend, batchNormalization } from '../js/index.js';
 import { seededNormal } from '../tests/data.js';
 import { BANK, convolve } from './filters.js';
@@ -34,8 +33,8 @@ const jobs = {
   /** Calls per contender, verified first and timed by turns. */
   async race({ shape, training, seconds, peers }, progress) {
     const contenders = {
-      batchnorm: async (given) => twoWays('batchnorm', batchNormalization, given),
-      'plain JS': async (given) => twoWays('plain JS', (...args) => call(tuned, ...args), given),
+      batchnorm: async (given) => twoWays('batchnorm', { forward: batchNormalization }, given),
+      'plain JS': async (given) => twoWays('plain JS', tunedFunctions, given),
     };
     if (peers) Object.assign(contenders, (await import(peers)).contenders);
     // Where the page is not isolated, clocks tell a millisecond at best.

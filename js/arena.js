@@ -32,12 +32,12 @@ export class Arena {
    * @throws {RangeError} if it is no positive integer, or more than there is memory for
    */
   constructor(bytes) {
-    if (!(isSize(bytes) && bytes > 0)) fail(errorOf(bytes), 'bytes', 'be a positive integer', describe(bytes), 'Arena');
+    if (!(isSize(bytes) && bytes > 0)) fail(errorOf(bytes), 'Arena: bytes', 'be a positive integer', describe(bytes));
     this.#end = BEGIN + lines(bytes);
     try {
       this.#buffer = makeHome(this.#end);
     } catch {
-      fail(RangeError, 'bytes', 'be available as memory', describe(bytes), 'Arena');
+      fail(RangeError, 'Arena: bytes', 'be available as memory', describe(bytes));
     }
   }
 
@@ -60,13 +60,13 @@ export class Arena {
    */
   tensor(shape) {
     const sizes = listOf(shape);
-    if (!Array.isArray(sizes)) fail(TypeError, 'shape', 'be an array', describe(sizes), 'Arena');
+    if (!Array.isArray(sizes)) fail(TypeError, 'Arena: shape', 'be an array', describe(sizes));
     if (!(sizes.length < 9 && sizes.every(isSize)))
-      fail(RangeError, 'shape', 'be up to 8 non-negative integers', describeShape(sizes), 'Arena');
+      fail(RangeError, 'Arena: shape', 'be up to 8 non-negative integers', describeShape(sizes));
     const length = sizeOf(sizes);
     const bytes = lines(4 * length);
     if (bytes > this.bytesFree)
-      fail(RangeError, 'shape', `fit in ${this.bytesFree} free bytes`, `${describeShape(sizes)}, ${bytes} bytes`, 'Arena');
+      fail(RangeError, 'Arena: shape', `fit in ${this.bytesFree} free bytes`, `${describeShape(sizes)}, ${bytes} bytes`);
     const data = new Float32Array(this.#buffer, this.#next, length).fill(0);
     this.#next += bytes;
     return { data, shape: sizes };

@@ -1,35 +1,88 @@
-/* One call, whatever computes it: arguments → job → results. */
+/* The calls, whatever computes them: arguments → job → results. */
 
 import { isFloat32Array, typeName } from './tensor.js';
-import { validate } from './validate.js';
+import { validate, validateGradient, validateMoments } from './validate.js';
 
-/** @import { Job } from './validate.js' */
-/** @import { Tensor } from './index.js' */
-
-/** Running statistics on their way out: doubles are not rounded. @typedef {Float32Array | Float64Array} Statistic */
+/** @import { GradientJob, Layout, Problem, Statistic } from './validate.js' */
 
 /**
- * @param {(job: Job, out: Float32Array, newMean: Statistic | null, newVar: Statistic | null) => void} compute
+ * Computes what batchNormalization returns: into `out`, and in training the batch's statistics into the problem's; without an `out`
+ * these alone.
+ * @callback Normalize
+ * @param {Problem} problem not empty
+ * @param {Float32Array | null} out as long as problem.x, of which it may be the very memory
+ * @returns {void}
+ */
+
+/**
+ * Computes gradients.
+ * @callback Differentiate
+ * @param {GradientJob} job not empty
+ * @param {Float32Array | null} out as long as job.gradOutput, of which it may be the very memory; null: not wanted
+ * @param {Float32Array} gradGamma @param {Float32Array} gradBeta
+ * @returns {void}
+ */
+
+/** @param {{ out: Float32Array | null, target: any, layout: Layout }} job @param {Float32Array} out @returns {any} */
+const asTensor = ({ out: given, target, layout }, out) =>
+  given !== null && !isFloat32Array(target) ? target : { data: target ?? out, shape: layout.shape };
+
+/**
+ * @param {Normalize} normalize
  * @param {unknown} X @param {unknown} gamma @param {unknown} beta @param {unknown} runningMean @param {unknown} runningVar
  * @param {unknown} momentum @param {unknown} epsilon @param {unknown} training @param {unknown} options
  * @returns {[any, any, any]}
  */
-export function call(compute, X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
+export function call(normalize, X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
   const job = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
-  const { target, channels, returned } = job;
+  const { channels, layout, mean, variance, statistics, returned, correction } = job;
   const out = job.out ?? new Float32Array(job.x.length);
-  const newMean = returned ? null : emptyLike(job.runningMean, channels);
-  const newVar = returned ? null : emptyLike(job.runningVar, channels);
-  if (out.length > 0) compute(job, out, newMean, newVar);
-  const shape = [1, channels, 1, 1];
-  return [
-    job.out !== null && !isFloat32Array(target) ? target : { data: target ?? out, shape: job.shape },
-    ...(returned ?? [
-      { data: newMean, shape },
-      { data: newVar, shape: [...shape] },
-    ]),
-  ];
+  const results = returned ?? [job.runningMean, job.runningVar].map((given) => asPerChannel(emptyLike(given, channels), layout));
+  if (out.length > 0) normalize(job, out);
+  if (mean && variance) {
+    if (returned) {
+      statistics?.mean.set(mean);
+      statistics?.variance.set(variance);
+    } else {
+      const [newMean, newVar] = results;
+      const { runningMean: oldMean, runningVar: oldVar, momentum: old } = job;
+      for (let c = 0; c < channels; c++) {
+        newMean.data[c] = old * (oldMean ? oldMean[c] : 0) + (1 - old) * mean[c];
+        newVar.data[c] = old * (oldVar ? oldVar[c] : 1) + (1 - old) * (variance[c] * correction);
+      }
+    }
+  }
+  return [asTensor(job, out), results[0], results[1]];
 }
+
+/**
+ * @param {Differentiate} differentiate
+ * @param {unknown} gradOutput @param {unknown} X @param {unknown} options
+ * @returns {[any, any, any]}
+ */
+export function callGradient(differentiate, gradOutput, X, options) {
+  const job = validateGradient(gradOutput, X, options);
+  const { channels, layout, wantsInput } = job;
+  const out = wantsInput ? (job.out ?? new Float32Array(job.x.length)) : null;
+  const gradGamma = new Float32Array(channels);
+  const gradBeta = new Float32Array(channels);
+  if (job.x.length > 0) differentiate(job, out, gradGamma, gradBeta);
+  return [out && asTensor(job, out), asPerChannel(gradGamma, layout), asPerChannel(gradBeta, layout)];
+}
+
+/**
+ * @param {Normalize} normalize
+ * @param {unknown} X @param {unknown} options
+ * @returns {any}
+ */
+export function callMoments(normalize, X, options) {
+  const problem = validateMoments(X, options);
+  if (problem.x.length > 0) normalize(problem, null);
+  return { count: problem.batch * problem.spatial, mean: problem.mean, variance: problem.variance };
+}
+
+/** @param {Statistic} data @param {Layout} layout */
+const asPerChannel = (data, { perChannel }) => ({ data, shape: [...perChannel] });
 
 /** @param {Statistic | null} given @param {number} channels @returns {Statistic} */
 const emptyLike = (given, channels) => new (typeName(given) === 'Float64Array' ? Float64Array : Float32Array)(channels);

@@ -1,16 +1,22 @@
 /* The public functions. Their comments are the API documentation. */
 
-import { call } from './call.js';
-import { kernelFor, load, reload } from './loader.js';
-import { runPlain } from './plain.js';
+import { call, callGradient, callMoments } from './call.js';
+import { normalizeBy } from './forward.js';
+import { differentiateBy } from './gradient.js';
+import { binary as gradientBinary } from './gradient-binary.js';
+import { Layer } from './layer.js';
+import { extend, kernelFor, load, reload } from './loader.js';
+import { differentiatePlain, normalizePlain } from './plain.js';
 
 export { Arena } from './arena.js';
+export { fold } from './fold.js';
+export { mergeMoments } from './moments.js';
 
 /** Up to this many values, the way into WebAssembly and back costs more than it saves. */
 const TINY = 128;
 
 /**
- * Values with their shape, row by row: X[b, c, h, w] is data[((b · C + c) · H + h) · W + w].
+ * Values with their shape, in row-major order: X[b, c, h, w] of shape [B, C, H, W] is data[((b · C + c) · H + h) · W + w].
  * @template {Float32Array | Float64Array} [Data=Float32Array]
  * @typedef {object} Tensor
  * @property {Data} data may be a view at any offset of a buffer, shared or not
@@ -51,7 +57,8 @@ const TINY = 128;
  */
 
 /**
- * One number per channel: a tensor of shape [1, C, 1, 1] or [C], or its data bare.
+ * One number per channel, C of them: a tensor of X's rank whose size is C along the channel axis and 1 elsewhere ([1, C, 1, 1] for
+ * BCHW), a tensor of shape [C], or its data bare.
  * @typedef {Numbers | TensorLike<Numbers>} PerChannel
  */
 
@@ -65,26 +72,71 @@ const TINY = 128;
  */
 
 /**
- * Optional settings.
- * @template {Float32Array | TensorLike<Float32Array>} [Out=Float32Array | TensorLike<Float32Array>]
+ * Where a result goes.
+ * @typedef {Float32Array | TensorLike<Float32Array>} Target
+ */
+
+/**
+ * A result as it is returned: in the tensor that was given for it, or in a new one.
+ * @template Out
+ * @typedef {Out extends Float32Array ? Tensor<Out> : Out} Result
+ */
+
+/**
+ * Optional settings of batchNormalization.
+ * @template {Target} [Out=Target]
  * @typedef {object} Options
  * @property {Out | undefined} [out] receives the output instead of a new array: a Float32Array of X's length or a
  *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap X in part, nor another argument
  *   (with two SharedArrayBuffer objects on the same memory, that cannot be noticed).
+ * @property {number | undefined} [axis] which of X's dimensions is the channels', from 0 on, or from −1 downwards from the end; default
+ *   1. An X of rank 1 needs it.
+ * @property {{ readonly mean: Float64Array, readonly variance: Float64Array } | undefined} [statistics] two arrays of C values that
+ *   receive the statistics the output was computed with, not rounded: in training the batch's mean and biased variance, in
+ *   inference the running ones. batchNormalizationGradient takes them.
+ * @property {boolean | undefined} [unbiased] in training, the running variance is updated with the batch's unbiased variance (divided by
+ *   the count less 1), as in PyTorch; default false. The output is the same.
+ * @property {boolean | undefined} [relu] the output is max(output, 0): NaN stays, −0 becomes 0; default false
  */
 
 /**
- * Batch normalization of a 4-D tensor of shape [B, C, H, W], in training or in inference.
+ * Optional settings of batchNormalizationGradient.
+ * @template {Target} [Out=Target]
+ * @template {boolean} [Wanted=boolean]
+ * @typedef {object} GradientOptions
+ * @property {PerChannel | null | undefined} [gamma] the scale of each channel; default null: 1
+ * @property {PerChannel | null | undefined} [beta] the shift of each channel; null: 0. Needed with relu, otherwise ignored.
+ * @property {{ readonly mean: PerChannel, readonly variance: PerChannel } | null | undefined} [statistics] those of the forward call; in
+ *   training default null: computed from X. Inference needs them.
+ * @property {number | undefined} [epsilon] default 1e-5
+ * @property {boolean | undefined} [training] default true: mean and variance depend on X. Else they are constants.
+ * @property {number | undefined} [axis] which of X's dimensions is the channels'; default 1
+ * @property {boolean | undefined} [relu] the forward call had relu: gradOutput counts as 0 where the output is not above 0; default false
+ * @property {Out | undefined} [out] receives gradInput instead of a new array: a Float32Array of X's length or a tensor of X's
+ *   shape. May be gradOutput's own data, which is then overwritten; may not overlap it in part, nor another argument.
+ * @property {Wanted | undefined} [gradInput] default true; false: gradInput is not computed, and null
+ */
+
+/**
+ * Mean and biased variance of each channel, of `count` values each.
+ * @typedef {object} Moments
+ * @property {number} count
+ * @property {Float64Array} mean
+ * @property {Float64Array} variance
+ */
+
+/**
+ * Batch normalization of a tensor, as of shape [B, C, H, W], in training or in inference.
  *
  *     output = (X − mean) / sqrt(variance + epsilon) · gamma + beta
  *
- * In training, mean and variance are those of the batch, over B, H and W for each channel; the variance is the biased
- * one (divided by the count), and the running statistics are updated with it:
+ * In training, mean and variance are those of the batch, over all dimensions but the channels' (B, H and W); the variance is the
+ * biased one (divided by the count), and the running statistics are updated with it:
  *
  *     running = momentum · running + (1 − momentum) · batch
  *
  * **momentum is the weight of the old value**, as in ONNX and Keras. PyTorch's is the weight of the new one: for
- * PyTorch's momentum m pass 1 − m. (PyTorch also updates with the unbiased variance, which this never uses.)
+ * PyTorch's momentum m pass 1 − m. (PyTorch also updates with the unbiased variance: see the option `unbiased`.)
  * In inference, mean and variance are the running statistics, and these are returned unchanged.
  * A variance may be negative there, as long as variance + epsilon is not.
  *
@@ -97,13 +149,13 @@ const TINY = 128;
  * The definition is that of a NumPy reference evaluated in float64. The output is normally within 3 units in the last
  * place of float32 (of the largest of output, beta, and output less beta), however far the mean is from zero;
  * docs/numerics.md has the bounds. NaN and infinity go where NumPy sends them and stay in their channel. No argument is
- * changed, unless as `out`. Synchronous; the first call on more than 128 values compiles the kernel, which takes a
+ * changed, unless as `out` or `statistics`. Synchronous; the first call on more than 128 values compiles the kernel, which takes a
  * millisecond or two. If WebAssembly SIMD is unavailable, plain JavaScript computes, normally closer: see backend.
  *
- * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
+ * @template {Target} [Out=NewArray]
  * @template {PerChannel | null | undefined} [Mean=null]
  * @template {PerChannel | null | undefined} [Var=null]
- * @param {TensorLike<Float32Array>} X shape [B, C, H, W]
+ * @param {TensorLike<Float32Array>} X of rank 1 to 8, the second dimension being the channels' unless `options.axis` says otherwise
  * @param {PerChannel | null} gamma scale of each channel; null: 1
  * @param {PerChannel | null} beta shift of each channel; null: 0
  * @param {Mean} [runningMean] default null: in training it starts at 0; inference needs it
@@ -112,8 +164,8 @@ const TINY = 128;
  * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
  * @param {boolean} [training] default true
  * @param {Options<Out>} [options] default {}
- * @returns {[output: Out extends Float32Array ? Tensor<Out> : Out, runningMean: Statistic<Mean>, runningVar: Statistic<Var>]}
- *   output in X's shape (`options.out` if that was a tensor), the running statistics in shape [1, C, 1, 1]; in inference
+ * @returns {[output: Result<Out>, runningMean: Statistic<Mean>, runningVar: Statistic<Var>]}
+ *   output in X's shape (`options.out` if that was a tensor), the running statistics in shape [1, C, 1, 1], or X's rank; in inference
  *   the tensors that were passed if they already have that shape, otherwise their data wrapped in one (without a copy,
  *   arrays of numbers aside)
  * @throws {TypeError} if an argument is of the wrong kind, or missing
@@ -137,14 +189,116 @@ export function batchNormalization(
   training = true,
   options = {},
 ) {
-  return call(compute, X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
+  return call(normalize, X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
 }
 
-/** @type {Parameters<typeof call>[0]} */
-function compute(job, out, newMean, newVar) {
-  const kernel = job.x.length > TINY && kernelFor(job.x, out);
-  if (kernel) kernel.run(job, out, newMean, newVar);
-  else runPlain(job, out, newMean, newVar);
+/**
+ * The gradient of batchNormalization: from that of a loss with respect to its output, those with respect to X, gamma and beta.
+ * With x̂ = (X − mean) / sqrt(variance + epsilon) and sums and means over each channel's values,
+ *
+ *     gradBeta = Σ gradOutput
+ *     gradGamma = Σ gradOutput · x̂
+ *     gradInput = gamma / sqrt(variance + epsilon) · (gradOutput − mean(gradOutput) − x̂ · mean(gradOutput · x̂))   in training
+ *     gradInput = gamma / sqrt(variance + epsilon) · gradOutput                                                  in inference
+ *
+ * as automatic differentiation in float64 gives. The sums run in double, so that gradGamma and gradBeta are exact to a float32's
+ * rounding however far X or gradOutput are from zero; docs/numerics.md has the bounds. Pass the `statistics` that the forward
+ * call saved, or leave them out and they are computed from X again. Statistics that are not the batch's own serve as the
+ * formulas read.
+ *
+ * With relu, the output is computed again for its sign, and gradOutput counts as 0 wherever the output is not above 0, or is NaN.
+ * (In training, beside 0 that sign may differ from the forward call's if the statistics were given, since one double cannot hold
+ * the mean's two parts.)
+ *
+ * @template {Target} [Out=NewArray]
+ * @template {boolean} [Wanted=true]
+ * @param {TensorLike<Float32Array>} gradOutput of X's shape
+ * @param {TensorLike<Float32Array>} X as of the forward call
+ * @param {GradientOptions<Out, Wanted>} [options] default {}
+ * @returns {[gradInput: Wanted extends false ? null : Result<Out>, gradGamma: Tensor<NewArray>, gradBeta: Tensor<NewArray>]} gradInput in
+ *   X's shape (`options.out` if that was a tensor), the others in shape [1, C, 1, 1], or X's rank
+ * @throws {TypeError} if an argument is of the wrong kind, or missing
+ * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
+ *
+ * @example
+ * const X = { data: Float32Array.of(1, 2, 3, 4), shape: [1, 1, 2, 2] };
+ * const gradOutput = { data: Float32Array.of(1, 0, 0, 0), shape: [1, 1, 2, 2] };
+ * const [gradInput, gradGamma, gradBeta] = batchNormalizationGradient(gradOutput, X);
+ * gradInput.data; // ≈ 0.26833, −0.35777, −0.08944, 0.17888
+ * gradGamma.data; // ≈ −1.34164
+ * gradBeta.data; // 1
+ */
+export function batchNormalizationGradient(gradOutput, X, options = /** @type {any} */ ({})) {
+  return callGradient(differentiate, gradOutput, X, options);
+}
+
+/**
+ * Mean and biased variance of each channel, not rounded to float32: the statistics of batchNormalization in training. mergeMoments
+ * makes those of parts into those of the whole.
+ *
+ * @param {TensorLike<Float32Array>} X of rank 1 to 8
+ * @param {{ readonly axis?: number | undefined }} [options] axis: which of X's dimensions is the channels', default 1
+ * @returns {Moments} of no values: count 0, and zeros
+ * @throws {TypeError} if an argument is of the wrong kind, or missing
+ * @throws {RangeError} if one is of the wrong size or value
+ *
+ * @example
+ * moments({ data: Float32Array.of(1, 2, 3, 4, 10, 20, 30, 40), shape: [1, 2, 2, 2] });
+ * // { count: 4, mean: Float64Array [2.5, 25], variance: Float64Array [1.25, 125] }
+ */
+export function moments(X, options = {}) {
+  return callMoments(normalize, X, options);
+}
+
+/**
+ * A layer of batch normalization, for networks that are trained in JavaScript: keeps gamma and beta, the running statistics, and
+ * what the gradient needs of the last forward call. It adds nothing to the definitions of batchNormalization and
+ * batchNormalizationGradient, on which it rests.
+ *
+ * An optimizer changes `gamma` and `beta` in place, by `gradGamma` and `gradBeta`. All six arrays stay the same ones for the layer's
+ * life, so that an optimizer may keep them; to change their values, write into them or call `load`.
+ *
+ * **momentum is the weight of the old running statistics**: PyTorch's m is 1 − momentum. It is 0.9 by default here, as in PyTorch (m =
+ * 0.1), since a layer is for long training, where running statistics should average over many batches. The bare call
+ * has 0.1, since the NumPy function that defines it has. It may be changed between calls: with n/(n + 1) in call n, counted from
+ * 0, the running statistics are the plain average over all batches.
+ *
+ * @throws {TypeError} if an argument is of the wrong kind, or an option unknown
+ * @throws {RangeError} if one has a wrong value
+ *
+ * @example
+ * const layer = new BatchNorm(2);
+ * const X = { data: Float32Array.of(1, 2, 3, 4, 10, 20, 30, 40), shape: [1, 2, 2, 2] };
+ * const output = layer.forward(X);
+ * output.data; // ≈ −1.3416, −0.4472, 0.4472, 1.3416, −1.3416, −0.4472, 0.4472, 1.3416
+ * const gradInput = layer.backward({ data: Float32Array.of(1, 0, 0, 0, 0, 0, 0, 1), shape: X.shape });
+ * layer.gradBeta; // ≈ 1, 1
+ * layer.training = false; // from here on with the running statistics
+ * const saved = JSON.stringify(layer.state());
+ * new BatchNorm(2).load(JSON.parse(saved));
+ */
+export class BatchNorm extends Layer {
+  /**
+   * @param {number} channels C
+   * @param {import('./layer.js').LayerOptions} [options] default {}
+   */
+  constructor(channels, options) {
+    super(batchNormalization, batchNormalizationGradient, channels, options);
+  }
+}
+
+/** @type {import('./call.js').Normalize} */
+function normalize(problem, out) {
+  const kernel = problem.x.length > TINY && kernelFor(problem.x, out);
+  if (kernel) normalizeBy(kernel, problem, out);
+  else normalizePlain(problem, out);
+}
+
+/** @type {import('./call.js').Differentiate} */
+function differentiate(job, out, gradGamma, gradBeta) {
+  const kernel = job.x.length > TINY && extend(kernelFor(job.x, job.gradOutput, out), gradientBinary);
+  if (kernel) differentiateBy(kernel, job, out, gradGamma, gradBeta);
+  else differentiatePlain(job, out, gradGamma, gradBeta);
 }
 
 /**

@@ -1,8 +1,9 @@
 /* The binary → kernels, each over a memory: the package's own, compiled on demand, and those of arenas. Compiles once, and
  * remembers why it could not. */
 
+import { normalizeBy } from './forward.js';
+import { binary, contract } from './forward-binary.js';
 import { Kernel } from './kernel.js';
-import { binary, contract } from './kernel-binary.js';
 import { describe, fail } from './tensor.js';
 
 /** Bytes of a page of WebAssembly's memories. */
@@ -17,21 +18,21 @@ const ARENA_WORK = 2 << 20;
 const key = Symbol.for(`batchnorm ${contract}`);
 const found = /** @type {any} */ (globalThis)[key];
 /**
- * What all copies of this version share that a program loads, as by import and by require: the compiled module, the package's
+ * What all copies of this version share that a program loads, as by import and by require: the compiled modules, the package's
  * own kernel or why there is none, and the kernels by their memories.
- * @type {{ module?: WebAssembly.Module, own?: Kernel, refusal?: unknown, homes: WeakMap<ArrayBufferLike, Kernel> }}
+ * @type {{ module?: WebAssembly.Module, gradient?: WebAssembly.Module, noGradient?: boolean, own?: Kernel, refusal?: unknown, homes: WeakMap<ArrayBufferLike, Kernel> }}
  */
 const shared = found?.homes instanceof WeakMap ? found : { homes: new WeakMap() };
 // Unlike an assignment, this does not throw if the global object is frozen.
 Reflect.set(globalThis, key, shared);
 
-/** @returns {WebAssembly.Module} */
-function compile() {
-  const bytes = new Uint8Array(binary.length);
+/** @param {string} text a binary's @returns {WebAssembly.Module} */
+function compile(text) {
+  const bytes = new Uint8Array(text.length);
   let size = 0;
-  for (let i = 0; i < binary.length; ) {
-    let code = binary.charCodeAt(i++);
-    if (code < 35) code = 86 * (code - 31) + binary.charCodeAt(i++);
+  for (let i = 0; i < text.length; ) {
+    let code = text.charCodeAt(i++);
+    if (code < 35) code = 86 * (code - 31) + text.charCodeAt(i++);
     bytes[size++] = code - 40;
   }
   return new WebAssembly.Module(bytes.subarray(0, size));
@@ -41,9 +42,32 @@ function compile() {
 function makeKernel(bytes, begin) {
   const pages = Math.ceil(bytes / WASM_PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  shared.module ??= compile();
-  const { exports } = new WebAssembly.Instance(shared.module, { env: { memory } });
-  return new Kernel(/** @type {any} */ (exports), memory.buffer, begin);
+  shared.module ??= compile(binary);
+  return new Kernel(instantiate(shared.module, memory), memory, begin);
+}
+
+/** @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @returns {any} its functions */
+const instantiate = (module, memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
+
+/** A stack that overflowed says nothing about the engine. @param {unknown} reason */
+const isOverflow = (reason) => /stack|recursion/.test(`${reason}`);
+
+/**
+ * A kernel with the functions of the gradient, whose binary is one of its own; undefined if they could not be had.
+ * @param {Kernel | undefined} kernel @param {string} text the binary's
+ */
+export function extend(kernel, text) {
+  // A module that was given has them all.
+  if (kernel && !kernel.functions.bn_mask)
+    try {
+      if (shared.noGradient) return undefined;
+      shared.gradient ??= compile(text);
+      kernel.functions = { ...kernel.functions, ...instantiate(shared.gradient, kernel.memory) };
+    } catch (reason) {
+      shared.noGradient = !isOverflow(reason);
+      return undefined;
+    }
+  return kernel;
 }
 
 /** The package's own kernel, unless it could not be had: each attempt may cost more than a call. @returns {Kernel | undefined} */
@@ -54,8 +78,7 @@ export function load() {
       if (!agrees(kernel)) throw new Error('wrong results');
       shared.own = kernel;
     } catch (reason) {
-      // A stack that overflowed says nothing about the engine.
-      if (!/stack|recursion/.test(`${reason}`)) shared.refusal = reason ?? null;
+      if (!isOverflow(reason)) shared.refusal = reason ?? null;
     }
   return shared.own;
 }
@@ -65,17 +88,20 @@ function agrees(kernel) {
   return [64, 2].every((spatial) => {
     const x = Float32Array.from({ length: 4 * spatial }, (_, i) => (i % 2 ? 7 : 3));
     const out = x.slice();
-    const problem = { batch: 2, channels: 2, spatial, epsilon: 0, training: true };
-    kernel.run(/** @type {any} */ ({ x, ...problem }), out, null, null);
+    const problem = { x, batch: 2, channels: 2, spatial, epsilon: 0, training: true, relu: false };
+    normalizeBy(kernel, /** @type {any} */ (problem), out);
     return out.every((y, i) => 2 * y + 5 === x[i]);
   });
 }
 
-/**
- * The kernel that computes on these: that of X's memory, or of the output's, or else the package's own.
- * @param {Float32Array} x @param {Float32Array} out
- */
-export const kernelFor = (x, out) => shared.homes.get(x.buffer) ?? shared.homes.get(out.buffer) ?? load();
+/** The kernel that computes on these: that of the first that lies in one's memory, or else the package's own. @param {(Float32Array | null)[]} arrays */
+export function kernelFor(...arrays) {
+  for (const array of arrays) {
+    const kernel = array && shared.homes.get(array.buffer);
+    if (kernel) return kernel;
+  }
+  return load();
+}
 
 /** Memory for tensors up to its byte `end`, with a kernel over it if there is one. @param {number} end @returns {ArrayBuffer} */
 export function makeHome(end) {
@@ -99,12 +125,11 @@ export function useModule(module) {
   if (own !== contract)
     fail(
       TypeError,
-      'module',
+      'initialize: module',
       "be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm",
       own ? 'another version' : describe(module),
-      'initialize',
     );
-  if (shared.own) fail(Error, 'module', 'be given before one is compiled', 'one later', 'initialize');
+  if (shared.own) fail(Error, 'initialize: module', 'be given before one is compiled', 'one later');
   shared.module = module;
 }
 
@@ -112,6 +137,7 @@ export function useModule(module) {
 export function reload(module) {
   if (module !== undefined) useModule(module);
   shared.refusal = undefined;
+  shared.noGradient = false;
   if (!load() && module !== undefined) {
     shared.module = undefined;
     throw new Error('initialize: module could not be instantiated', /** @type {any} */ ({ cause: shared.refusal }));

@@ -64,12 +64,11 @@ export function describe(value) {
 export const describeShape = (shape) => (Array.isArray(shape) ? `[${shape.map(describe).join(', ')}]` : describe(shape));
 
 /**
- * @param {new (message: string) => Error} ErrorType @param {string} argument @param {string} expected @param {string} actual
- * @param {string} [name] of the function
+ * @param {new (message: string) => Error} ErrorType @param {string} argument after the function's name and a colon @param {string} expected @param {string} actual
  * @returns {never}
  */
-export function fail(ErrorType, argument, expected, actual, name = 'batchNormalization') {
-  throw new ErrorType(`${name}: ${argument} must ${expected}; got ${actual}`);
+export function fail(ErrorType, argument, expected, actual) {
+  throw new ErrorType(`${argument} must ${expected}; got ${actual}`);
 }
 
 /** What is wrong with something that should be a number: its value, or its kind. @param {unknown} value */
@@ -133,7 +132,7 @@ export function read(argument, given, expected) {
   if ((shape ?? null) !== null && (dims ?? shape) !== shape) {
     const others = listOf(dims);
     if (!same(sizes, others))
-      fail(RangeError, `${argument}.dims`, `equal ${argument}.shape, ${describeShape(sizes)}`, describeShape(others));
+      fail(RangeError, `${argument}.dims`, `equal its shape, ${describeShape(sizes)}`, describeShape(others));
   }
   // No data, no order: the caller says what is wrong with them, such as TensorFlow.js' method of that name.
   if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes };
@@ -166,4 +165,24 @@ function checkSteps(argument, name, stated, sizes) {
   const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
   if (!(Array.isArray(list) && list.length === sizes.length && steps.every((step, k) => sizes[k] < 2 || list[k] === step)))
     fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${CONTIGUOUS}`, describeShape(list));
+}
+
+/**
+ * The numbers of an array, as a copy in double.
+ * @param {string} argument @param {any} data
+ * @param {number} [channels] how many there must be
+ * @param {any} [offset] where they begin; undefined: the array holds nothing else
+ * @returns {Float64Array}
+ */
+export function numbersOf(argument, data, channels, offset) {
+  if (!Array.isArray(data) && !/^Float(32|64)Array$/.test(/** @type {string} */ (typeName(data))))
+    fail(TypeError, argument, 'be a Float32Array, a Float64Array or an array of numbers', describe(data));
+  const begin = offset ?? 0;
+  const values = [...data].slice(begin, offset === undefined ? undefined : begin + channels);
+  values.forEach((value, c) => {
+    if (typeof value !== 'number') fail(TypeError, `${argument}[${begin + c}]`, 'be a number', describe(value));
+  });
+  if (values.length !== (channels ?? values.length))
+    fail(RangeError, argument, `hold ${channels} numbers, one per channel`, `${values.length}`);
+  return new Float64Array(values);
 }

@@ -24,20 +24,32 @@ import {
 /** @import { Reading } from './tensor.js' */
 /** @import { Tensor } from './index.js' */
 
+/** Numbers of channels. @typedef {Float32Array | Float64Array} Statistic */
+
+/**
+ * How a tensor's values belong to channels: value (b, c, p) of batch × channels × spatial is at (b · channels + c) · spatial + p.
+ * @typedef {object} Layout
+ * @property {number[]} shape a copy of the tensor's
+ * @property {number[]} perChannel the shape of a tensor of one value per channel
+ * @property {number} batch the product of the sizes before the axis
+ * @property {number} channels
+ * @property {number} spatial the product of the sizes after it
+ */
+
 /**
  * What is computed.
  * @typedef {object} Problem
  * @property {Float32Array} x
  * @property {number} batch
  * @property {number} channels
- * @property {number} spatial H·W
+ * @property {number} spatial
  * @property {ArrayLike<number> | null} gamma null: 1
  * @property {ArrayLike<number> | null} beta null: 0
- * @property {Float32Array | Float64Array | null} runningMean null: 0, in training alone
- * @property {Float32Array | Float64Array | null} runningVar null: 1, in training alone
- * @property {number} momentum
+ * @property {Statistic | null} mean given, or in the forward call in training receives the batch's; in the gradient null: computed
+ * @property {Statistic | null} variance likewise
  * @property {number} epsilon
  * @property {boolean} training
+ * @property {boolean} relu
  */
 
 /**
@@ -45,15 +57,45 @@ import {
  * @typedef {Problem & {
  *   out: Float32Array | null,
  *   target: any,
- *   shape: number[],
+ *   layout: Layout,
+ *   runningMean: Statistic | null,
+ *   runningVar: Statistic | null,
+ *   statistics: { mean: Float64Array, variance: Float64Array } | null,
+ *   momentum: number,
+ *   correction: number,
  *   returned: [Tensor<any>, Tensor<any>] | null
  * }} Job
- * `out`: null, to be allocated; `target`: what was given as `out`, its array or its tensor; `shape`: a copy of X's;
- * `returned`: the running statistics as inference returns them, null in training
+ * `out`: null, to be allocated; `target`: what was given as `out`, its array or its tensor; `correction`: what the variance is
+ * multiplied by for the running one; `returned`: the running statistics as inference returns them, null in training
  */
 
+/**
+ * The same of a gradient.
+ * @typedef {Problem & {
+ *   gradOutput: Float32Array,
+ *   out: Float32Array | null,
+ *   target: any,
+ *   layout: Layout,
+ *   wantsInput: boolean
+ * }} GradientJob
+ */
+
+const OPTIONS = { out: undefined, axis: undefined, statistics: undefined, unbiased: undefined, relu: undefined };
+const GRADIENT_OPTIONS = {
+  gamma: undefined,
+  beta: undefined,
+  statistics: undefined,
+  epsilon: undefined,
+  training: undefined,
+  axis: undefined,
+  relu: undefined,
+  out: undefined,
+  gradInput: undefined,
+};
+const PARAMETERS = ['gamma', 'beta', 'runningMean', 'runningVar'];
+
 /** What a tensor's sizes must be. */
-const SIZES = 'be four non-negative integers, [B, C, H, W]';
+const SIZES = 'hold one to eight non-negative integers';
 
 /**
  * @param {string} argument @param {unknown} given a tensor
@@ -71,30 +113,78 @@ function readTensor(argument, given) {
       describe(data) + (typeof data === 'function' ? ' (in TensorFlow.js, use dataSync())' : ''),
     );
   const sizes = /** @type {number[]} */ (reading.sizes);
-  const valid = sizes.every(isSize);
-  if (!valid || sizes.length !== 4) {
-    const [batch, channels, ...rest] = sizes;
-    const pass = valid && sizes.length > 1 && sizes.length < 9;
+  if (!sizes.every(isSize) || sizes.length < 1 || sizes.length > 8)
     fail(
       sizes.every((size) => typeof size === 'number') ? RangeError : TypeError,
       `${argument}.shape`,
       SIZES,
-      describeShape(sizes) + (pass ? ` (pass it as ${describeShape([batch, channels, sizeOf(rest), 1])})` : ''),
+      describeShape(sizes),
     );
-  }
   // −0 is 0.
   reading.sizes = sizes.map((size) => size + 0);
   return /** @type {any} */ (reading);
 }
 
+/** @param {string} name of the function @param {number[]} shape @param {unknown} axis @returns {Layout} */
+function layoutOf(name, shape, axis) {
+  const rank = shape.length;
+  const argument = `${name}axis`;
+  if (axis === undefined && rank === 1) fail(RangeError, argument, 'be given for an X of rank 1, as 0 or -1', 'none');
+  const given = /** @type {number} */ (axis === undefined ? 1 : axis);
+  if (!(Number.isInteger(given) && given >= -rank && given < rank))
+    fail(
+      errorOf(given),
+      argument,
+      `be an integer from ${-rank} to ${rank - 1}, for X of shape ${describeShape(shape)}`,
+      describe(given),
+    );
+  const k = given < 0 ? given + rank : given;
+  const perChannel = [];
+  let batch = 1;
+  let spatial = 1;
+  for (let j = 0; j < rank; j++) {
+    perChannel[j] = j === k ? shape[j] : 1;
+    if (j < k) batch *= shape[j];
+    else if (j > k) spatial *= shape[j];
+  }
+  return { shape, perChannel, batch, channels: shape[k], spatial };
+}
+
+/**
+ * The options, own properties alone, each read once.
+ * @template {Record<string, unknown>} Known
+ * @param {string} argument @param {unknown} options @param {Known} known all names, with undefined @param {string} [also] what else they may be
+ * @returns {Known}
+ */
+export function readOptions(argument, options, known, also = ' or empty') {
+  const names = Object.keys(known);
+  const expected = () => `be an object, { ${names.join(', ')} }${also}`;
+  if (!isObject(options)) fail(TypeError, argument, expected(), describe(options));
+  const values = { ...known, ...options };
+  const read = Object.keys(values);
+  if (read.length > names.length)
+    fail(
+      TypeError,
+      argument,
+      expected(),
+      `the unknown ${also ? 'option' : 'entry'} ${describe(read.find((key) => !names.includes(key)))}`,
+    );
+  return values;
+}
+
+/** @param {string} argument @param {unknown} value @param {string} [hint] @returns {asserts value is boolean} */
+export function checkBoolean(argument, value, hint = '') {
+  if (typeof value !== 'boolean') fail(TypeError, argument, 'be true or false', describe(value) + hint);
+}
+
 /**
  * @param {string} argument @param {unknown} given a tensor or its bare data, or null
- * @param {number[]} shape X's
+ * @param {Layout} layout
  * @returns {Reading | null} an array's numbers as a copy
  */
-function readPerChannel(argument, given, shape) {
+function readPerChannel(argument, given, layout) {
   if (given === null) return null;
-  const channels = shape[1];
+  const { channels, perChannel } = layout;
   const reading = read(argument, given, 'be an array');
   const { data, sizes } = reading;
   const name = nameOf(argument, reading);
@@ -105,10 +195,10 @@ function readPerChannel(argument, given, shape) {
       `be a Float32Array, a Float64Array or an array of numbers${sizes ? '' : ', or a tensor of one, or null'}`,
       describe(data),
     );
-  if (sizes && !same(sizes, [channels]) && !same(sizes, [1, channels, 1, 1]))
-    fail(RangeError, `${argument}.shape`, `be [1, ${channels}, 1, 1] or [${channels}]`, describeShape(sizes));
+  if (sizes && !same(sizes, [channels]) && !same(sizes, perChannel))
+    fail(RangeError, `${argument}.shape`, `be ${describeShape(perChannel)} or [${channels}]`, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
-  const begin = beginOf(argument, reading, data.length, channels, shape, true);
+  const begin = beginOf(argument, reading, data.length, channels, layout, true);
   const copy = new Float64Array(channels);
   for (let c = 0; c < channels; c++) {
     const number = data[begin + c];
@@ -118,20 +208,32 @@ function readPerChannel(argument, given, shape) {
   return { given, data: copy, sizes };
 }
 
+/**
+ * A given pair of statistics.
+ * @param {string} argument @param {unknown} given
+ * @returns {{ mean: unknown, variance: unknown } | null}
+ */
+function readStatistics(argument, given) {
+  if ((given ?? null) === null) return null;
+  if (!isObject(given)) fail(TypeError, argument, 'be an object { mean, variance }', describe(given));
+  const { mean, variance } = given;
+  return { mean, variance };
+}
+
 /** What an argument's data are called. @param {string} argument @param {Reading} reading */
 const nameOf = (argument, { given, data }) => (given === data ? argument : `${argument}.data`);
 
 /**
  * Where the values of an argument begin in its data.
  * @param {string} argument @param {Reading} reading @param {number} length of the data
- * @param {number} size how many values there should be @param {number[]} shape X's @param {boolean} perChannel
+ * @param {number} size how many values there should be @param {Layout} layout @param {boolean} perChannel
  * @returns {number}
  */
-function beginOf(argument, reading, length, size, shape, perChannel) {
+function beginOf(argument, reading, length, size, { shape }, perChannel) {
   const { offset } = reading;
   if (offset === undefined) {
     if (length !== size) {
-      const channelsLast = perChannel && length === shape[3] ? ' (is X in channels-last order?)' : '';
+      const channelsLast = perChannel && length === shape[shape.length - 1] ? ' (are the channels last? then pass axis: -1)' : '';
       const what = perChannel ? 'values, one per channel of X' : 'values for shape';
       fail(RangeError, nameOf(argument, reading), `hold ${size} ${what} ${describeShape(shape)}`, length + channelsLast);
     }
@@ -148,10 +250,10 @@ function beginOf(argument, reading, length, size, shape, perChannel) {
  * that holds nothing else.
  * @template {Float32Array | Float64Array} Data
  * @param {string} argument @param {Reading} reading @param {number} size how many values there should be
- * @param {number[]} shape X's @param {boolean} [perChannel]
+ * @param {Layout} layout @param {boolean} [perChannel]
  * @returns {Data}
  */
-function valuesOf(argument, reading, size, shape, perChannel = false) {
+function valuesOf(argument, reading, size, layout, perChannel = false) {
   const { data } = reading;
   const length = lengthOf(data);
   // A detached array has length 0, and its buffer takes no new view.
@@ -161,51 +263,107 @@ function valuesOf(argument, reading, size, shape, perChannel = false) {
     } catch {
       fail(TypeError, nameOf(argument, reading), 'not be detached', 'a detached array');
     }
-  const begin = beginOf(argument, reading, length, size, shape, perChannel);
+  const begin = beginOf(argument, reading, length, size, layout, perChannel);
   return perChannel && length === size ? data : view(data, begin, size);
 }
 
 /**
  * The numbers of a per-channel argument.
- * @param {string} argument @param {Reading | null} reading @param {number[]} shape X's
- * @returns {Float32Array | Float64Array | null}
+ * @param {string} argument @param {Reading | null} reading @param {Layout} layout
+ * @returns {Statistic | null}
  */
-const numbersOf = (argument, reading, shape) => reading && valuesOf(argument, reading, shape[1], shape, true);
+const numbersOf = (argument, reading, layout) => reading && valuesOf(argument, reading, layout.channels, layout, true);
 
 /**
- * A running statistic as inference returns it: the tensor of shape [1, C, 1, 1] that was given, else its numbers as one.
- * @param {Reading | null} reading @param {any} numbers @param {number} channels
+ * A running statistic as inference returns it: the tensor of X's rank that was given, else its numbers as one.
+ * @param {Reading | null} reading @param {any} numbers @param {Layout} layout
  * @returns {Tensor<any>}
  */
-const asTensor = (reading, numbers, channels) =>
-  reading?.hasShape && reading.sizes?.length === 4 && reading.data === numbers
+const asTensor = (reading, numbers, { perChannel }) =>
+  reading?.hasShape && same(perChannel, reading.sizes) && reading.data === numbers
     ? reading.given
-    : { data: numbers, shape: [1, channels, 1, 1] };
+    : { data: numbers, shape: [...perChannel] };
 
 /**
  * @param {string} argument @param {unknown} value @param {number} most @param {string} expected @param {string} [hint]
  * @returns {asserts value is number}
  */
-function checkNumber(argument, value, most, expected, hint = '') {
+export function checkNumber(argument, value, most, expected, hint = '') {
   if (!(typeof value === 'number' && value >= 0 && value <= most))
     fail(errorOf(value), argument, expected, describe(value) + hint);
 }
 
-/** A variance may be a little below 0, as some converters of models make it. @param {ArrayLike<number>} runningVar @param {number} channels @param {number} epsilon */
-function checkVariance(runningVar, channels, epsilon) {
-  for (let c = 0; c < channels; c++)
-    if (runningVar[c] + epsilon < 0)
-      fail(RangeError, 'runningVar', 'be −epsilon or more', `${runningVar[c]} in channel ${c}, with epsilon ${epsilon}`);
+/** @param {string} name @param {unknown} epsilon @param {string} [hint] @returns {asserts epsilon is number} */
+export function checkEpsilon(name, epsilon, hint) {
+  checkNumber(`${name}epsilon`, epsilon, Number.MAX_VALUE, 'be a finite number, 0 or more', hint);
 }
 
-/** @param {Float32Array} out @param {string} argument @param {Float32Array | Float64Array | null} data */
-function checkApart(out, argument, data) {
-  if (data === null) return;
-  if (out.buffer !== bufferOf(data)) return;
-  const begin = byteOffsetOf(data);
-  const end = begin + (isFloat32Array(data) ? 4 : 8) * lengthOf(data);
-  if (out.byteOffset < end && begin < out.byteOffset + out.byteLength)
-    fail(RangeError, 'out', `not overlap ${argument}`, 'memory that does');
+/**
+ * A variance may be a little below 0, as some converters of models make it.
+ * @param {string} argument @param {ArrayLike<number>} variance @param {number} epsilon
+ */
+export function checkVariance(argument, variance, epsilon) {
+  for (let c = 0; c < variance.length; c++)
+    if (variance[c] + epsilon < 0)
+      fail(RangeError, argument, 'be −epsilon or more', `${variance[c]} in channel ${c}, with epsilon ${epsilon}`);
+}
+
+/** @param {string} name @param {Layout} layout @param {Float32Array} x */
+function checkFilled(name, { shape, channels }, x) {
+  if (channels > 0 && x.length === 0)
+    fail(RangeError, `${name}X.shape`, 'give each channel a value in training', describeShape(shape));
+}
+
+/** @param {unknown} data a typed array @returns {number} where its memory ends, in bytes */
+const endOf = (data) => byteOffsetOf(data) + (isFloat32Array(data) ? 4 : 8) * lengthOf(data);
+
+/** What may be written must not overlap another. @param {string} argument @param {Statistic} data @param {string} name @param {Statistic | null} other */
+function checkApart(argument, data, name, other) {
+  if (
+    other !== null &&
+    bufferOf(data) === bufferOf(other) &&
+    byteOffsetOf(data) < endOf(other) &&
+    byteOffsetOf(other) < endOf(data)
+  )
+    fail(RangeError, argument, `not overlap ${name}`, 'memory that does');
+}
+
+/**
+ * What was given as `out`, as far as it can be read before lengths and memory are checked.
+ * @param {string} name @param {unknown} target @param {number[]} shape X's
+ * @returns {Reading & { sizes: number[] } | null}
+ */
+function readOut(name, target, shape) {
+  if (isFloat32Array(target)) return { given: target, data: target, sizes: shape };
+  if (isTensor(target)) return readTensor(`${name}out`, target);
+  if (target !== undefined) fail(TypeError, `${name}out`, "be a Float32Array or a tensor of X's shape", describe(target));
+  return null;
+}
+
+/**
+ * Where the output goes, if not to a new array.
+ * @param {string} name @param {Reading | null} reading @param {Layout} layout @param {Float32Array} source over which it may be written
+ * @param {string} sourceName
+ * @returns {Float32Array | null}
+ */
+function outOf(name, reading, layout, source, sourceName) {
+  if (reading === null) return null;
+  checkShape(`${name}out`, reading, layout.shape);
+  /** @type {Float32Array} */
+  const out = valuesOf(`${name}out`, reading, source.length, layout);
+  if (out.byteOffset !== source.byteOffset)
+    checkApart(`${name}out`, out, `${sourceName}, unless it is exactly ${sourceName}'s data`, source);
+  return out;
+}
+
+/** Checks what may be written against the arguments per channel. @param {string} argument @param {Statistic} data @param {string[]} names @param {(Statistic | null)[]} others */
+function checkApartFromAll(argument, data, names, others) {
+  for (let k = 0; k < names.length; k++) checkApart(argument, data, names[k], others[k]);
+}
+
+/** @param {string} argument @param {Reading} reading @param {number[]} shape X's */
+function checkShape(argument, { sizes }, shape) {
+  if (!same(shape, sizes)) fail(RangeError, `${argument}.shape`, `equal X.shape, ${describeShape(shape)}`, describeShape(sizes));
 }
 
 /** @param {unknown} value */
@@ -217,68 +375,182 @@ const optionsEarly = (value) => (isObject(value) ? ' (options are the ninth argu
  * @returns {Job}
  */
 export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
+  const name = 'batchNormalization: ';
   const torch = typeof momentum === 'boolean' ? " (did you pass PyTorch's order of arguments?)" : optionsEarly(momentum);
-  checkNumber('momentum', momentum, 1, 'be a number in [0, 1]', torch);
-  checkNumber('epsilon', epsilon, Number.MAX_VALUE, 'be a finite number, 0 or more', optionsEarly(epsilon));
-  if (typeof training !== 'boolean') fail(TypeError, 'training', 'be true or false', describe(training) + optionsEarly(training));
-  if (!isObject(options)) fail(TypeError, 'options', 'be an object, { out } or empty', describe(options));
-  for (const key of Object.keys(options))
-    if (key !== 'out') fail(TypeError, 'options', 'be an object, { out } or empty', `the unknown option ${describe(key)}`);
+  checkNumber(`${name}momentum`, momentum, 1, 'be a number in [0, 1]', torch);
+  checkEpsilon(name, epsilon, optionsEarly(epsilon));
+  checkBoolean(`${name}training`, training, optionsEarly(training));
 
   // What follows may run the user's code: getters, and traps of proxies.
-  const target = Object.hasOwn(options, 'out') ? options.out : undefined;
-  const readX = readTensor('X', X);
-  const shape = readX.sizes;
-  const readGamma = readPerChannel('gamma', gamma, shape);
-  const readBeta = readPerChannel('beta', beta, shape);
-  const readMean = readPerChannel('runningMean', runningMean, shape);
-  const readVar = readPerChannel('runningVar', runningVar, shape);
-  let readOut = null;
-  if (isFloat32Array(target)) readOut = { given: target, data: target, sizes: shape };
-  else if (isTensor(target)) readOut = readTensor('out', target);
-  else if (target !== undefined) fail(TypeError, 'out', "be a Float32Array or a tensor of X's shape", describe(target));
+  const {
+    out: target,
+    axis,
+    statistics: given,
+    unbiased = false,
+    relu = false,
+  } = readOptions(`${name}options`, options, OPTIONS);
+  checkBoolean(`${name}unbiased`, unbiased);
+  checkBoolean(`${name}relu`, relu);
+  const readX = readTensor(`${name}X`, X);
+  const layout = layoutOf(name, readX.sizes, axis);
+  const readGamma = readPerChannel(`${name}gamma`, gamma, layout);
+  const readBeta = readPerChannel(`${name}beta`, beta, layout);
+  const readMean = readPerChannel(`${name}runningMean`, runningMean, layout);
+  const readVar = readPerChannel(`${name}runningVar`, runningVar, layout);
+  const saved = readStatistics(`${name}statistics`, given);
+  const outReading = readOut(name, target, layout.shape);
   // Nothing of the user's runs from here on.
 
   /** @type {Float32Array} */
-  const x = valuesOf('X', readX, sizeOf(shape), shape);
-  const ownGamma = numbersOf('gamma', readGamma, shape);
-  const ownBeta = numbersOf('beta', readBeta, shape);
-  const ownMean = numbersOf('runningMean', readMean, shape);
-  const ownVar = numbersOf('runningVar', readVar, shape);
+  const x = valuesOf(`${name}X`, readX, sizeOf(layout.shape), layout);
+  const ownGamma = numbersOf(`${name}gamma`, readGamma, layout);
+  const ownBeta = numbersOf(`${name}beta`, readBeta, layout);
+  const ownMean = numbersOf(`${name}runningMean`, readMean, layout);
+  const ownVar = numbersOf(`${name}runningVar`, readVar, layout);
+  const parameters = [ownGamma, ownBeta, ownMean, ownVar];
   if ((ownMean === null) !== (ownVar === null))
-    fail(TypeError, ownMean === null ? 'runningMean' : 'runningVar', 'be given if the other is', 'null');
-  if (!training) {
-    if (ownVar === null) fail(TypeError, 'runningMean and runningVar', 'be given in inference', 'null');
-    checkVariance(ownVar, shape[1], epsilon);
-  } else if (shape[1] > 0 && x.length === 0)
-    fail(RangeError, 'X.shape', 'give each channel a value in training', describeShape(shape));
-
-  let out = null;
-  if (readOut !== null) {
-    if (!same(shape, readOut.sizes))
-      fail(RangeError, 'out.shape', `equal X.shape, ${describeShape(shape)}`, describeShape(readOut.sizes));
-    out = /** @type {Float32Array} */ (valuesOf('out', readOut, x.length, shape));
-    if (out.byteOffset !== x.byteOffset) checkApart(out, "X, unless it is exactly X's data", x);
-    checkApart(out, 'gamma', ownGamma);
-    checkApart(out, 'beta', ownBeta);
-    checkApart(out, 'runningMean', ownMean);
-    checkApart(out, 'runningVar', ownVar);
+    fail(TypeError, name + (ownMean === null ? 'runningMean' : 'runningVar'), 'be given if the other is', 'null');
+  const { batch, channels, spatial } = layout;
+  const count = batch * spatial;
+  if (training) {
+    checkFilled(name, layout, x);
+    if (unbiased && count === 1) fail(RangeError, `${name}unbiased`, 'be false with one value per channel', 'true');
+  } else {
+    if (ownVar === null) fail(TypeError, `${name}runningMean and runningVar`, 'be given in inference', 'null');
+    checkVariance(`${name}runningVar`, ownVar, epsilon);
+  }
+  const out = outOf(name, outReading, layout, x, 'X');
+  if (out) checkApartFromAll(`${name}out`, out, PARAMETERS, parameters);
+  /** @type {any} */
+  const statistics = saved;
+  if (saved) {
+    for (const [key, array] of Object.entries(saved)) {
+      const argument = `${name}statistics.${key}`;
+      if (typeName(array) !== 'Float64Array') fail(TypeError, argument, 'be a Float64Array', describe(array));
+      const reading = { given: array, data: array, sizes: null };
+      statistics[key] = view(valuesOf(argument, reading, channels, layout, true), 0, channels);
+      checkApart(argument, statistics[key], 'X', x);
+      checkApart(argument, statistics[key], 'out', out);
+      checkApartFromAll(argument, statistics[key], PARAMETERS, parameters);
+    }
+    checkApart(`${name}statistics.mean`, statistics.mean, 'statistics.variance', statistics.variance);
   }
   return {
     x,
     out,
     target,
-    shape,
-    batch: shape[0],
-    channels: shape[1],
-    spatial: shape[2] * shape[3],
+    layout,
+    batch,
+    channels,
+    spatial,
     gamma: ownGamma,
     beta: ownBeta,
     runningMean: ownMean,
     runningVar: ownVar,
-    returned: training ? null : [asTensor(readMean, ownMean, shape[1]), asTensor(readVar, ownVar, shape[1])],
+    mean: training ? (statistics?.mean ?? new Float64Array(channels)) : ownMean,
+    variance: training ? (statistics?.variance ?? new Float64Array(channels)) : ownVar,
+    statistics,
+    returned: training ? null : [asTensor(readMean, ownMean, layout), asTensor(readVar, ownVar, layout)],
     momentum,
+    correction: unbiased ? count / (count - 1) : 1,
     epsilon,
     training,
+    relu,
+  };
+}
+
+/**
+ * @param {unknown} gradOutput @param {unknown} X @param {unknown} options
+ * @returns {GradientJob}
+ */
+export function validateGradient(gradOutput, X, options) {
+  const name = 'batchNormalizationGradient: ';
+  // What follows may run the user's code.
+  const given = readOptions(`${name}options`, options, GRADIENT_OPTIONS);
+  const { epsilon = 1e-5, training = true, relu = false, gradInput: wantsInput = true } = given;
+  checkEpsilon(name, epsilon);
+  checkBoolean(`${name}training`, training);
+  checkBoolean(`${name}relu`, relu);
+  checkBoolean(`${name}gradInput`, wantsInput);
+  if (relu && given.beta === undefined) fail(TypeError, `${name}beta`, 'be given with relu, null for zeros', 'none');
+  if (!wantsInput && given.out !== undefined) fail(TypeError, `${name}out`, 'not be given with gradInput: false', 'both');
+  const readG = readTensor(`${name}gradOutput`, gradOutput);
+  const readX = readTensor(`${name}X`, X);
+  const layout = layoutOf(name, readX.sizes, given.axis);
+  const readGamma = readPerChannel(`${name}gamma`, given.gamma ?? null, layout);
+  const readBeta = readPerChannel(`${name}beta`, relu ? given.beta : null, layout);
+  const saved = readStatistics(`${name}statistics`, given.statistics);
+  const readMean = saved && readPerChannel(`${name}statistics.mean`, saved.mean, layout);
+  const readVar = saved && readPerChannel(`${name}statistics.variance`, saved.variance, layout);
+  const outReading = readOut(name, given.out, layout.shape);
+  // Nothing of the user's runs from here on.
+
+  checkShape(`${name}gradOutput`, readG, layout.shape);
+  const size = sizeOf(layout.shape);
+  /** @type {Float32Array} */
+  const x = valuesOf(`${name}X`, readX, size, layout);
+  /** @type {Float32Array} */
+  const g = valuesOf(`${name}gradOutput`, readG, size, layout);
+  const gamma = numbersOf(`${name}gamma`, readGamma, layout);
+  const beta = numbersOf(`${name}beta`, readBeta, layout);
+  const mean = numbersOf(`${name}statistics.mean`, readMean, layout);
+  const variance = numbersOf(`${name}statistics.variance`, readVar, layout);
+  if (saved && (mean === null || variance === null))
+    fail(TypeError, `${name}statistics.${mean ? 'variance' : 'mean'}`, 'be given if statistics are', 'null');
+  if (training) checkFilled(name, layout, x);
+  else if (!variance) fail(TypeError, `${name}statistics`, 'be given in inference', 'none');
+  if (variance) checkVariance(`${name}statistics.variance`, variance, epsilon);
+  const out = outOf(name, outReading, layout, g, 'gradOutput');
+  if (out)
+    checkApartFromAll(
+      `${name}out`,
+      out,
+      ['X', 'gamma', 'beta', 'statistics.mean', 'statistics.variance'],
+      [x, gamma, beta, mean, variance],
+    );
+  const { batch, channels, spatial } = layout;
+  return {
+    x,
+    gradOutput: g,
+    out,
+    target: given.out,
+    layout,
+    batch,
+    channels,
+    spatial,
+    gamma,
+    beta,
+    mean,
+    variance,
+    epsilon,
+    training,
+    relu,
+    wantsInput,
+  };
+}
+
+/**
+ * @param {unknown} X @param {unknown} options
+ * @returns {Problem}
+ */
+export function validateMoments(X, options) {
+  const name = 'moments: ';
+  const { axis } = readOptions(`${name}options`, options, { axis: undefined });
+  const readX = readTensor(`${name}X`, X);
+  const layout = layoutOf(name, readX.sizes, axis);
+  const { shape, batch, channels, spatial } = layout;
+  return {
+    x: valuesOf(`${name}X`, readX, sizeOf(shape), layout),
+    batch,
+    channels,
+    spatial,
+    gamma: null,
+    beta: null,
+    mean: new Float64Array(channels),
+    variance: new Float64Array(channels),
+    // Hides nothing.
+    epsilon: 0,
+    training: true,
+    relu: false,
   };
 }

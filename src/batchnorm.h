@@ -1,18 +1,24 @@
-/* The contract of the kernels: batch normalization of float32 tensors laid out batch, channels, spatial.
+/* The contract of the kernels: batch normalization, and its gradient, of float32 tensors laid out batch, channels, spatial.
  *
  * Terms. X holds batch × channels × spatial values, spatial (H·W) contiguous. A slab is the spatial values of one channel in
  * one image. A row is one image's slabs of a range of channels, side by side. A piece of X is some rows of such a range,
  * `stride` values from the start of one row to the start of the next; in slabs (below) it may be some positions of one slab.
+ * Y is the output, G the gradient of a loss with respect to Y, of X's layout; a piece of them is that of X at the same place.
  *
  * Use, for a range of channels. Training: bn_statistics on all its pieces in order, then bn_moments, bn_fold, and bn_normalize
  * on all its pieces in any order. Inference: bn_fold, bn_normalize.
+ *   The gradient: bn_fold after the same statistics as the output, or after given ones; bn_gradient_sums on all pieces in order,
+ * bn_gradient_fold; in training bn_gradient_input on all pieces in any order. In inference the gradient with respect to X is what
+ * bn_normalize makes of G with the same gamma and variance, and mean and beta 0. If the output went through relu, G is what bn_mask
+ * makes of it.
  *
  * Memory. All sizes count elements. Nothing is allocated, nothing can fail, no state is kept: the caller lends
  *   channel   one bn_channel per channel
- *   partial   4 doubles per series (below): bn_statistics writes, bn_moments reads
- *   fold      3 floats per series: what the hot loops read
- * and X, and Y, which bn_normalize writes. Y may be X, with the same stride; none may otherwise overlap another. Doubles are
- * aligned to 8 bytes, floats to 4.
+ *   gradient  one bn_gradient per channel
+ *   partial   4 doubles per series (below), for the gradient 6: what blocks are summed to
+ *   fold      3 floats per series, for the gradient 8: what the hot loops read
+ * and X, Y, G, and what is written. An output may be the very memory of X, or of G where there is one, with the same stride; none
+ * may otherwise overlap another. Doubles are aligned to 8 bytes, floats to 4.
  *
  * Layout. Two ways through a piece, chosen by the caller from (batch, channels, spatial) of the whole tensor alone:
  *   slabs     lanes along a slab; a series, whose moments are summed, is a channel
@@ -43,6 +49,10 @@
  * (squares_b + δ² · (a · b / (a + b))) with δ = (hi_b − hi_a) + (lo_b − lo_a), and the sum is sum_a + sum_b.
  * The series of a channel are added in order: their sums; and their squares, each with n · δ² added, δ from the channel's mean to
  * theirs. The variance is that by the count, or 0 if negative.
+ * Of the gradient, of each block: Σ g, Σ d and Σ g·d, in double, with d = x − center, the center being mean_hi (0 if that is not
+ * finite). Slabs: 4 doubles, value i of a slab to the double i mod 4, added as (0 + 2) + (1 + 3); the values that are left after a
+ * slab's last 4 to one more. Columns: one double, in the order of the rows. The sums of blocks are added in order, then those of
+ * series.
  * x − mean_hi is exact wherever mean_lo matters, which is what keeps full precision far from zero. docs/numerics.md derives the
  * error bounds. */
 #ifndef BN_BATCHNORM_H
@@ -61,12 +71,21 @@
 
 /** A channel's numbers: six doubles, in this order. */
 typedef struct {
-  double gamma, beta; /* set by the caller */
+  double gamma, beta; /* set by the caller; bn_fold makes a beta of −0 one of 0 */
   double mean_hi;     /* the mean as a float32; in inference the mean, set by the caller before bn_fold */
   double mean_lo;     /* the mean less mean_hi, 0 unless finite; in inference 0, set by the caller before bn_fold */
   double variance;    /* biased; in inference set by the caller before bn_fold */
   double inv_std;     /* 1 / sqrt(variance + epsilon), set by bn_fold */
 } bn_channel;
+
+/** What the gradient makes of a channel: ten doubles, in this order. */
+typedef struct {
+  double gamma, beta;      /* the gradients of gamma and beta */
+  double g_hi, g_lo;       /* the mean of G in two parts */
+  double mean_hi, mean_lo; /* the batch's own mean, whatever was given */
+  double scale, slope;     /* of (G − its mean), and of (X − mean) */
+  double first, uneven;    /* the first gradient, and whether another is not equal to it */
+} bn_gradient;
 
 /** Adds a piece to the statistics in partial, after `seen` values of each series. What partial held is lost if that is 0. Uses
  * fold. epsilon is that of bn_fold. */
@@ -79,12 +98,33 @@ void bn_moments(double count, size_t channels, size_t spatial, bool columns, con
 /** Mean and variance, in training those of bn_moments → mean_hi, mean_lo, inv_std and fold. */
 void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold);
 
-/** y ← (x − mean) · inv_std · gamma + beta, over a piece. With scale = gamma · inv_std and shift = beta − mean_lo · scale: in
+/** y ← (x − mean) · inv_std · gamma + beta, over a piece; with relu not less than 0, and never −0. With scale = gamma · inv_std and shift = beta − mean_lo · scale: in
  * float32, as (x − mean_hi) · scale + shift, if gamma = 0 or 2⁻¹²⁶ ≤ |scale| ≤ 2¹²⁷; |mean_hi| and |shift| < 2¹⁰²; in training not
  * 0 < variance < 2⁻²³⁰; in inference shift is a float32. Else, channel by channel, in double with one rounding. In slabs also
  * each BN_BLOCK_POSITIONS, from 64 on, of which the first 8 are all nearer to mean_hi than 2⁻¹¹⁵, but not all equal to it:
  * float32 would take ten times as long for subnormal numbers. */
 void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t channels, size_t spatial,
-                  bool columns, const bn_channel *channel, const float *fold);
+                  bool columns, bool relu, const bn_channel *channel, const float *fold);
+
+/** to ← g where y > 0, elsewhere 0, over rows of `width` values. `to` may be g, with the same stride. */
+void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_stride, size_t g_stride, size_t to_stride,
+             size_t width);
+
+/** Adds a piece to the sums in partial, after `seen` values of each series. What partial held is lost if that is 0. fold is
+ * bn_fold's, with room for bn_gradient_fold. Sets first and uneven. */
+void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stride, size_t g_stride, size_t channels,
+                      size_t spatial, bool columns, size_t seen, double *partial, bn_gradient *gradient, float *fold);
+
+/** Sums of `count` values of each channel → what else is in gradient, and fold behind that of bn_fold. With S = Σ g·d − mean(g) · Σ d
+ * (0 if all gradients are equal), gamma's gradient is S · inv_std, slope is scale · S / count / (variance + epsilon), and the mean is
+ * center + Σ d / count. In inference S is Σ g·d − (mean − center) · Σ g, and only the gradients of gamma and beta have a meaning. */
+void bn_gradient_fold(double count, double epsilon, bool training, size_t channels, size_t spatial, bool columns,
+                      const double *partial, const bn_channel *channel, bn_gradient *gradient, float *fold);
+
+/** y ← (g − mean(g)) · scale − (x − mean) · slope, over a piece. With constant = scale · (mean_lo · slope / scale − g_lo): in float32, as
+ * ((g − g_hi) · scale + constant) − (x − mean_hi) · slope, if scale and slope are each 0 or 2⁻¹²⁶ ≤ |…| ≤ 2¹²⁷, and |mean_hi|, |g_hi|,
+ * |constant| and |slope| · √(count · variance) < 2¹⁰². Else, channel by channel, in double with one rounding. */
+void bn_gradient_input(const float *x, const float *g, float *y, size_t rows, size_t x_stride, size_t g_stride, size_t y_stride,
+                       size_t channels, size_t spatial, bool columns, const bn_gradient *gradient, const float *fold);
 
 #endif

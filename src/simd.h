@@ -9,6 +9,7 @@
 
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef double f64x2 __attribute__((vector_size(16)));
+typedef int i32x4 __attribute__((vector_size(16)));
 
 /* memcpy is how C spells an unaligned load or store; each of these is one instruction. */
 static inline f32x4 load_f32x4(const float *from) {
@@ -31,7 +32,15 @@ static inline f32x4 splat_f32x4(float value) { return (f32x4){value, value, valu
 
 static inline f64x2 splat_f64x2(double value) { return (f64x2){value, value}; }
 
+/* Values where another is above 0, elsewhere 0. */
+static inline f32x4 where_positive_f32x4(f32x4 other, f32x4 value) { return (f32x4)((other > 0) & (i32x4)value); }
+
 #ifdef __wasm_simd128__
+
+/* The larger of each two; the first if they are equal, or if it is NaN. */
+static inline f32x4 larger_f32x4(f32x4 a, f32x4 b) { return (f32x4)wasm_f32x4_pmax((v128_t)a, (v128_t)b); }
+
+static inline f64x2 larger_f64x2(f64x2 a, f64x2 b) { return (f64x2)wasm_f64x2_pmax((v128_t)a, (v128_t)b); }
 
 /* Two values straight from memory: cheaper than taking the halves of four apart. */
 static inline f64x2 widen_f32x2(const float *from) { return (f64x2)wasm_f64x2_promote_low_f32x4(wasm_v128_load64_zero(from)); }
@@ -48,6 +57,13 @@ static inline void store_narrow_f64x2(float *to, f64x2 v) {
 }
 
 #else
+
+static inline f32x4 larger_f32x4(f32x4 a, f32x4 b) {
+  const i32x4 less = a < b;
+  return (f32x4)((less & (i32x4)b) | (~less & (i32x4)a));
+}
+
+static inline f64x2 larger_f64x2(f64x2 a, f64x2 b) { return (f64x2){a[0] < b[0] ? b[0] : a[0], a[1] < b[1] ? b[1] : a[1]}; }
 
 static inline f64x2 widen_f32x2(const float *from) { return (f64x2){from[0], from[1]}; }
 

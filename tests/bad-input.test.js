@@ -2,20 +2,49 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
-import { batchNormalization } from '../js/index.js';
+import { batchNormalization, batchNormalizationGradient, moments } from '../js/index.js';
 import { normalTensor } from './data.js';
+import { assertSameBits } from './helpers.js';
 
 const X = normalTensor([2, 3, 2, 2]);
+const gradOutput = normalTensor(X.shape, 2);
 const three = [1, 2, 3];
 
-function detached(length) {
-  const array = new Float32Array(length);
+const TENSOR = 'must be a tensor { data: Float32Array, shape: [B, C, H, W] }';
+const SIZES = 'must hold one to eight non-negative integers';
+const NUMBERS = 'must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one, or null';
+const AXIS = 'must be an integer from -4 to 3, for X of shape [2, 3, 2, 2]';
+const RANK_1 = 'axis must be given for an X of rank 1, as 0 or -1; got none';
+const OPTIONS = 'options must be an object, { out, axis, statistics, unbiased, relu } or empty';
+const GRADIENT_OPTIONS =
+  'options must be an object, { gamma, beta, statistics, epsilon, training, axis, relu, out, gradInput } or empty';
+const OUT = "out must be a Float32Array or a tensor of X's shape";
+
+const zeros = (length) => new Float64Array(length);
+const vector = { data: X.data, shape: [24] };
+const empty = { data: new Float32Array(0), shape: [0, 3, 2, 2] };
+const without = { gamma: null, beta: null, runningMean: null, runningVar: null };
+
+function detached(Type, length) {
+  const array = new Type(length);
   structuredClone(array.buffer, { transfer: [array.buffer] });
   return array;
 }
 
-/** A valid call's arguments with some replaced, by name. */
-function call(replaced) {
+/** Memory in which arguments overlap. */
+const memory = new ArrayBuffer(512);
+const floats = (begin, length) => new Float32Array(memory, begin, length);
+const doubles = (begin, length) => new Float64Array(memory, begin, length);
+const inMemory = { data: floats(0, 24), shape: X.shape };
+
+/** A valid call's arguments with some replaced, by name. Of options that are an object, those that it holds are. */
+const merge = (given, { options = {}, ...replaced }) => ({
+  ...given,
+  ...replaced,
+  options: Object.getPrototypeOf(options ?? []) === Object.prototype ? { ...given.options, ...options } : options,
+});
+
+function call(replaced, options) {
   const given = {
     X,
     gamma: three,
@@ -25,24 +54,30 @@ function call(replaced) {
     momentum: 0.1,
     epsilon: 1e-5,
     training: true,
-    ...replaced,
+    options,
   };
-  const { gamma, beta, runningMean, runningVar, momentum, epsilon, training, options } = given;
-  return () => batchNormalization(given.X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
+  const merged = merge(given, replaced);
+  const { gamma, beta, runningMean, runningVar, momentum, epsilon, training } = merged;
+  return () => batchNormalization(merged.X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, merged.options);
+}
+
+function gradientCall(replaced, options) {
+  const merged = merge({ gradOutput, X, options }, replaced);
+  return () => batchNormalizationGradient(merged.gradOutput, merged.X, merged.options);
+}
+
+function momentsCall(replaced) {
+  const merged = merge({ X, options: {} }, replaced);
+  return () => moments(merged.X, merged.options);
 }
 
 /** Name of the case, what is replaced, the error's type, its message after `batchNormalization: `. */
 const CASES = [
-  ['X missing', { X: undefined }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got undefined'],
-  ['X null', { X: null }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got null'],
-  ['X a number', { X: 5 }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got 5'],
-  [
-    'X bare data',
-    { X: X.data },
-    TypeError,
-    'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got Float32Array of 24',
-  ],
-  ['X an array', { X: [[1, 2]] }, TypeError, 'X must be a tensor { data: Float32Array, shape: [B, C, H, W] }; got array of 1'],
+  ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
+  ['X null', { X: null }, TypeError, `X ${TENSOR}; got null`],
+  ['X a number', { X: 5 }, TypeError, `X ${TENSOR}; got 5`],
+  ['X bare data', { X: X.data }, TypeError, `X ${TENSOR}; got Float32Array of 24`],
+  ['X an array', { X: [[1, 2]] }, TypeError, `X ${TENSOR}; got array of 1`],
   ['X without data', { X: { dims: [1] } }, TypeError, 'X.data must be a Float32Array; got undefined'],
   [
     'X of doubles',
@@ -63,53 +98,34 @@ const CASES = [
     TypeError,
     'X.data must be a Float32Array; got an object',
   ],
-  ['no shape', { X: { data: X.data } }, TypeError, 'X.shape must be four non-negative integers, [B, C, H, W]; got undefined'],
+  ['no shape', { X: { data: X.data } }, TypeError, `X.shape ${SIZES}; got undefined`],
+  ['shape a string', { X: { data: X.data, shape: '2,3,2,2' } }, TypeError, `X.shape ${SIZES}; got "2,3,2,2"`],
+  ['no sizes', { X: { data: X.data, shape: [] } }, RangeError, `X.shape ${SIZES}; got []`],
   [
-    'shape a string',
-    { X: { data: X.data, shape: '2,3,2,2' } },
-    TypeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got "2,3,2,2"',
-  ],
-  [
-    'three dimensions',
-    { X: { data: X.data, shape: [2, 3, 4] } },
+    'nine sizes',
+    { X: { data: X.data, shape: [2, 3, 2, 2, 1, 1, 1, 1, 1] } },
     RangeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got [2, 3, 4] (pass it as [2, 3, 4, 1])',
+    `X.shape ${SIZES}; got [2, 3, 2, 2, 1, 1, 1, 1, 1]`,
   ],
-  [
-    'a fraction',
-    { X: { data: X.data, shape: [2, 3, 1, 4.5] } },
-    RangeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got [2, 3, 1, 4.5]',
-  ],
-  [
-    'a negative size',
-    { X: { data: X.data, shape: [-2, -3, 2, 2] } },
-    RangeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got [-2, -3, 2, 2]',
-  ],
-  [
-    'NaN as a size',
-    { X: { data: X.data, shape: [NaN, 3, 2, 2] } },
-    RangeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got [NaN, 3, 2, 2]',
-  ],
-  [
-    'a size that is text',
-    { X: { data: X.data, shape: ['2', 3, 2, 2] } },
-    TypeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got ["2", 3, 2, 2]',
-  ],
+  ['a fraction', { X: { data: X.data, shape: [2, 3, 1, 4.5] } }, RangeError, `X.shape ${SIZES}; got [2, 3, 1, 4.5]`],
+  ['a negative size', { X: { data: X.data, shape: [-2, -3, 2, 2] } }, RangeError, `X.shape ${SIZES}; got [-2, -3, 2, 2]`],
+  ['NaN as a size', { X: { data: X.data, shape: [NaN, 3, 2, 2] } }, RangeError, `X.shape ${SIZES}; got [NaN, 3, 2, 2]`],
+  ['a size that is text', { X: { data: X.data, shape: ['2', 3, 2, 2] } }, TypeError, `X.shape ${SIZES}; got ["2", 3, 2, 2]`],
   [
     'too little data',
     { X: { data: new Float32Array(23), shape: X.shape } },
     RangeError,
     'X.data must hold 24 values for shape [2, 3, 2, 2]; got 23',
   ],
-  ['X detached', { X: { data: detached(24), shape: X.shape } }, TypeError, 'X.data must not be detached; got a detached array'],
+  [
+    'X detached',
+    { X: { data: detached(Float32Array, 24), shape: X.shape } },
+    TypeError,
+    'X.data must not be detached; got a detached array',
+  ],
   [
     'X detached and empty',
-    { X: { data: detached(24), shape: [0, 3, 2, 2] } },
+    { X: { data: detached(Float32Array, 24), shape: [0, 3, 2, 2] } },
     TypeError,
     'X.data must not be detached; got a detached array',
   ],
@@ -124,31 +140,31 @@ const CASES = [
     'dims unlike shape',
     { X: { data: X.data, shape: X.shape, dims: [2, 3, 4, 1] } },
     RangeError,
-    'X.dims must equal X.shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
+    'X.dims must equal its shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
   ],
   [
     'dims no array beside a shape',
     { X: { data: X.data, shape: X.shape, dims: 4 } },
     RangeError,
-    'X.dims must equal X.shape, [2, 3, 2, 2]; got 4',
+    'X.dims must equal its shape, [2, 3, 2, 2]; got 4',
   ],
   [
     'sizes that are bigints, with strides',
     { X: { data: X.data, shape: [2n, 3n, 2n, 2n], strides: [12, 4, 2, 1] } },
     TypeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got [a bigint, a bigint, a bigint, a bigint]',
+    `X.shape ${SIZES}; got [a bigint, a bigint, a bigint, a bigint]`,
   ],
   [
     'three sizes, one a symbol',
     { X: { data: X.data, shape: [2, 3, Symbol('four')] } },
     TypeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got [2, 3, a symbol]',
+    `X.shape ${SIZES}; got [2, 3, a symbol]`,
   ],
   [
     'a size that is no number, in another order',
     { X: { data: X.data, shape: [Object.create(null), 3, 2, 2], order: 'F' } },
     TypeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got [an object, 3, 2, 2]',
+    `X.shape ${SIZES}; got [an object, 3, 2, 2]`,
   ],
   [
     'an offset that is text',
@@ -162,18 +178,8 @@ const CASES = [
     RangeError,
     'X.offset must leave 24 of the 24 values; got -1',
   ],
-  [
-    'gamma a DataView',
-    { gamma: new DataView(new ArrayBuffer(12)) },
-    TypeError,
-    'gamma must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one, or null; got [object DataView]',
-  ],
-  [
-    'dims no array',
-    { X: { data: X.data, dims: 4 } },
-    TypeError,
-    'X.shape must be four non-negative integers, [B, C, H, W]; got 4',
-  ],
+  ['gamma a DataView', { gamma: new DataView(new ArrayBuffer(12)) }, TypeError, `gamma ${NUMBERS}; got [object DataView]`],
+  ['dims no array', { X: { data: X.data, dims: 4 } }, TypeError, `X.shape ${SIZES}; got 4`],
   [
     'an ndarray column by column',
     { X: { data: X.data, shape: X.shape, stride: [1, 2, 6, 12], offset: 0 } },
@@ -198,30 +204,15 @@ const CASES = [
     RangeError,
     'gamma.stride must be [1], contiguous in row-major order (copy it first); got [2]',
   ],
-  [
-    'gamma missing',
-    { gamma: undefined },
-    TypeError,
-    'gamma must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one, or null; got undefined',
-  ],
-  [
-    'gamma a number',
-    { gamma: 1 },
-    TypeError,
-    'gamma must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one, or null; got 1',
-  ],
-  [
-    'beta of integers',
-    { beta: new Int8Array(3) },
-    TypeError,
-    'beta must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one, or null; got Int8Array of 3',
-  ],
+  ['gamma missing', { gamma: undefined }, TypeError, `gamma ${NUMBERS}; got undefined`],
+  ['gamma a number', { gamma: 1 }, TypeError, `gamma ${NUMBERS}; got 1`],
+  ['beta of integers', { beta: new Int8Array(3) }, TypeError, `beta ${NUMBERS}; got Int8Array of 3`],
   ['gamma too long', { gamma: [1, 2, 3, 4] }, RangeError, 'gamma must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4'],
   [
     'beta too short',
     { beta: new Float32Array(2) },
     RangeError,
-    'beta must hold 3 values, one per channel of X [2, 3, 2, 2]; got 2 (is X in channels-last order?)',
+    'beta must hold 3 values, one per channel of X [2, 3, 2, 2]; got 2 (are the channels last? then pass axis: -1)',
   ],
   ['gamma without shape', { gamma: { data: three } }, TypeError, 'gamma.shape must be an array; got undefined'],
   [
@@ -246,19 +237,14 @@ const CASES = [
   ['beta holding null', { beta: { data: [1, 2, null], shape: [3] } }, TypeError, 'beta.data[2] must be a number; got null'],
   ['beta with a hole', { beta: new Array(3) }, TypeError, 'beta[0] must be a number; got undefined'],
   ['gamma holding a bigint', { gamma: [1n, 2, 3] }, TypeError, 'gamma[0] must be a number; got a bigint'],
-  ['gamma detached', { gamma: detached(3) }, TypeError, 'gamma must not be detached; got a detached array'],
+  ['gamma detached', { gamma: detached(Float32Array, 3) }, TypeError, 'gamma must not be detached; got a detached array'],
   [
     'runningMean too long',
     { runningMean: new Float64Array(4) },
     RangeError,
     'runningMean must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4',
   ],
-  [
-    'runningVar of a wrong kind',
-    { runningVar: 'three' },
-    TypeError,
-    'runningVar must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one, or null; got "three"',
-  ],
+  ['runningVar of a wrong kind', { runningVar: 'three' }, TypeError, `runningVar ${NUMBERS}; got "three"`],
   ['runningMean alone', { runningVar: null }, TypeError, 'runningVar must be given if the other is; got null'],
   ['runningVar alone', { runningMean: undefined }, TypeError, 'runningMean must be given if the other is; got null'],
   [
@@ -285,22 +271,12 @@ const CASES = [
   ['training a number', { training: 1 }, TypeError, 'training must be true or false; got 1'],
   ['training null', { training: null }, TypeError, 'training must be true or false; got null'],
 
-  ['options null', { options: null }, TypeError, 'options must be an object, { out } or empty; got null'],
-  ['options an array', { options: X.data }, TypeError, 'options must be an object, { out } or empty; got Float32Array of 24'],
-  [
-    'an unknown option',
-    { options: { output: X.data } },
-    TypeError,
-    'options must be an object, { out } or empty; got the unknown option "output"',
-  ],
-  ['out an array', { options: { out: [] } }, TypeError, "out must be a Float32Array or a tensor of X's shape; got array of 0"],
-  ['out null', { options: { out: null } }, TypeError, "out must be a Float32Array or a tensor of X's shape; got null"],
-  [
-    'out of doubles',
-    { options: { out: new Float64Array(24) } },
-    TypeError,
-    "out must be a Float32Array or a tensor of X's shape; got Float64Array of 24",
-  ],
+  ['options null', { options: null }, TypeError, `${OPTIONS}; got null`],
+  ['options an array', { options: X.data }, TypeError, `${OPTIONS}; got Float32Array of 24`],
+  ['an unknown option', { options: { output: X.data } }, TypeError, `${OPTIONS}; got the unknown option "output"`],
+  ['out an array', { options: { out: [] } }, TypeError, `${OUT}; got array of 0`],
+  ['out null', { options: { out: null } }, TypeError, `${OUT}; got null`],
+  ['out of doubles', { options: { out: new Float64Array(24) } }, TypeError, `${OUT}; got Float64Array of 24`],
   [
     'out too short',
     { options: { out: new Float32Array(23) } },
@@ -319,57 +295,309 @@ const CASES = [
     TypeError,
     'out.data must be a Float32Array; got Float64Array of 24',
   ],
-  ['out detached', { options: { out: detached(24) } }, TypeError, 'out must not be detached; got a detached array'],
+  ['out detached', { options: { out: detached(Float32Array, 24) } }, TypeError, 'out must not be detached; got a detached array'],
+
+  ...[-32, -4, 4, 32].map((step) => [
+    `out ${step} bytes from X`,
+    { X: { data: floats(100, 24), shape: X.shape }, options: { out: floats(100 + step, 24) } },
+    RangeError,
+    "out must not overlap X, unless it is exactly X's data; got memory that does",
+  ]),
+  ...['gamma', 'beta', 'runningMean', 'runningVar'].flatMap((name) =>
+    [floats(92, 3), doubles(0, 3)].map((data) => [
+      `out overlapping ${name}, a ${data.constructor.name}`,
+      { [name]: data, options: { out: floats(0, 24) } },
+      RangeError,
+      `out must not overlap ${name}; got memory that does`,
+    ]),
+  ),
+
+  ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
+  ['an axis before the first', { options: { axis: -5 } }, RangeError, `axis ${AXIS}; got -5`],
+  ['half an axis', { options: { axis: 1.5 } }, RangeError, `axis ${AXIS}; got 1.5`],
+  ['axis NaN', { options: { axis: NaN } }, RangeError, `axis ${AXIS}; got NaN`],
+  ['axis text', { options: { axis: '1' } }, TypeError, `axis ${AXIS}; got "1"`],
+  ['axis null', { options: { axis: null } }, TypeError, `axis ${AXIS}; got null`],
+  ['rank 1 without an axis', { X: vector, options: { out: undefined } }, RangeError, RANK_1],
+  [
+    'an axis that X of rank 1 has not',
+    { X: vector, options: { axis: 1 } },
+    RangeError,
+    'axis must be an integer from -1 to 0, for X of shape [24]; got 1',
+  ],
+  [
+    'gamma of the shape of another axis',
+    { gamma: { data: [1, 2], shape: [1, 2, 1, 1] }, options: { axis: -1 } },
+    RangeError,
+    'gamma.shape must be [1, 1, 1, 2] or [2]; got [1, 2, 1, 1]',
+  ],
+
+  [
+    'statistics an array',
+    { options: { statistics: [zeros(3), zeros(3)] } },
+    TypeError,
+    'statistics must be an object { mean, variance }; got array of 2',
+  ],
+  ['statistics a number', { options: { statistics: 0 } }, TypeError, 'statistics must be an object { mean, variance }; got 0'],
+  ...['mean', 'variance'].flatMap((key) => {
+    const given = (value) => ({ options: { statistics: { mean: zeros(3), variance: zeros(3), [key]: value } } });
+    const argument = `statistics.${key}`;
+    return [
+      [`no ${argument}`, given(undefined), TypeError, `${argument} must be a Float64Array; got undefined`],
+      [`${argument} null`, given(null), TypeError, `${argument} must be a Float64Array; got null`],
+      [
+        `${argument} of floats`,
+        given(new Float32Array(3)),
+        TypeError,
+        `${argument} must be a Float64Array; got Float32Array of 3`,
+      ],
+      [`${argument} an array`, given(three), TypeError, `${argument} must be a Float64Array; got array of 3`],
+      [
+        `${argument} too long`,
+        given(zeros(4)),
+        RangeError,
+        `${argument} must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4`,
+      ],
+      [
+        `${argument} detached`,
+        given(detached(Float64Array, 3)),
+        TypeError,
+        `${argument} must not be detached; got a detached array`,
+      ],
+    ];
+  }),
+
+  ...['mean', 'variance'].flatMap((key) => {
+    const apart = (other) => `statistics.${key} must not overlap ${other}; got memory that does`;
+    const given = (value) => ({ statistics: { mean: zeros(3), variance: zeros(3), [key]: value } });
+    return [
+      [`statistics.${key} overlapping X`, { X: inMemory, options: given(doubles(88, 3)) }, RangeError, apart('X')],
+      [
+        `statistics.${key} overlapping out`,
+        { options: { ...given(doubles(0, 3)), out: floats(20, 24) } },
+        RangeError,
+        apart('out'),
+      ],
+      ...['gamma', 'beta', 'runningMean', 'runningVar'].flatMap((name) => [
+        [
+          `statistics.${key} overlapping ${name}`,
+          { [name]: doubles(0, 3), options: given(doubles(16, 3)) },
+          RangeError,
+          apart(name),
+        ],
+        [
+          `statistics.${key} also ${name}, in inference`,
+          { [name]: doubles(0, 3), options: given(doubles(0, 3)), training: false },
+          RangeError,
+          apart(name),
+        ],
+      ]),
+    ];
+  }),
+  ...[0, 8, 16].map((begin) => [
+    `statistics overlapping each other, from byte ${begin} on`,
+    { options: { statistics: { mean: doubles(0, 3), variance: doubles(begin, 3) } } },
+    RangeError,
+    'statistics.mean must not overlap statistics.variance; got memory that does',
+  ]),
+  ['unbiased a number', { options: { unbiased: 1 } }, TypeError, 'unbiased must be true or false; got 1'],
+  ['unbiased null', { options: { unbiased: null } }, TypeError, 'unbiased must be true or false; got null'],
+  [
+    'unbiased with one value',
+    { X: { data: X.data, shape: [1, 24, 1, 1] }, ...without, options: { out: undefined, statistics: undefined, unbiased: true } },
+    RangeError,
+    'unbiased must be false with one value per channel; got true',
+  ],
+  ['relu text', { options: { relu: 'yes' } }, TypeError, 'relu must be true or false; got "yes"'],
+  ['relu null', { options: { relu: null } }, TypeError, 'relu must be true or false; got null'],
 ];
 
-for (const [name, replaced, Kind, message] of CASES)
-  test(name, () => {
-    const before = X.data.slice();
-    assert.throws(call(replaced), (error) => {
-      assert.equal(error.message, `batchNormalization: ${message}`);
-      return error.constructor === Kind;
-    });
-    assert.deepEqual(X.data, before);
-  });
+/** The same for the gradient: what is replaced among its arguments and options. */
+const GRADIENT_CASES = [
+  ['gradOutput missing', { gradOutput: undefined }, TypeError, `gradOutput ${TENSOR}; got undefined`],
+  ['gradOutput bare data', { gradOutput: X.data }, TypeError, `gradOutput ${TENSOR}; got Float32Array of 24`],
+  [
+    'gradOutput of doubles',
+    { gradOutput: { data: zeros(24), shape: X.shape } },
+    TypeError,
+    'gradOutput.data must be a Float32Array; got Float64Array of 24',
+  ],
+  [
+    'gradOutput of another shape',
+    { gradOutput: { data: X.data, shape: [2, 3, 4] } },
+    RangeError,
+    'gradOutput.shape must equal X.shape, [2, 3, 2, 2]; got [2, 3, 4]',
+  ],
+  [
+    'gradOutput too short',
+    { gradOutput: { data: new Float32Array(23), shape: X.shape } },
+    RangeError,
+    'gradOutput.data must hold 24 values for shape [2, 3, 2, 2]; got 23',
+  ],
+  [
+    'gradOutput detached',
+    { gradOutput: { data: detached(Float32Array, 24), shape: X.shape } },
+    TypeError,
+    'gradOutput.data must not be detached; got a detached array',
+  ],
+  [
+    'gradOutput in another order',
+    { gradOutput: { ...X, stride: [1, 2, 6, 12] } },
+    RangeError,
+    'gradOutput.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [1, 2, 6, 12]',
+  ],
+  ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
+  [
+    'no values per channel',
+    { gradOutput: empty, X: empty, options: { out: undefined } },
+    RangeError,
+    'X.shape must give each channel a value in training; got [0, 3, 2, 2]',
+  ],
+  ['options null', { options: null }, TypeError, `${GRADIENT_OPTIONS}; got null`],
+  ['options an array', { options: [] }, TypeError, `${GRADIENT_OPTIONS}; got array of 0`],
+  ['an unknown option', { options: { gradinput: false } }, TypeError, `${GRADIENT_OPTIONS}; got the unknown option "gradinput"`],
+  [
+    'an option of the forward call',
+    { options: { unbiased: true } },
+    TypeError,
+    `${GRADIENT_OPTIONS}; got the unknown option "unbiased"`,
+  ],
+  ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
+  ['axis text', { options: { axis: '1' } }, TypeError, `axis ${AXIS}; got "1"`],
+  ['rank 1 without an axis', { gradOutput: vector, X: vector }, RangeError, RANK_1],
+  ['gamma a number', { options: { gamma: 1 } }, TypeError, `gamma ${NUMBERS}; got 1`],
+  [
+    'gamma too long',
+    { options: { gamma: [1, 2, 3, 4] } },
+    RangeError,
+    'gamma must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4',
+  ],
+  [
+    'beta too long, with relu',
+    { options: { beta: zeros(4), relu: true } },
+    RangeError,
+    'beta must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4',
+  ],
+  ['relu without beta', { options: { relu: true } }, TypeError, 'beta must be given with relu, null for zeros; got none'],
+  ['relu a number', { options: { beta: three, relu: 1 } }, TypeError, 'relu must be true or false; got 1'],
+  ['epsilon negative', { options: { epsilon: -1 } }, RangeError, 'epsilon must be a finite number, 0 or more; got -1'],
+  ['epsilon null', { options: { epsilon: null } }, TypeError, 'epsilon must be a finite number, 0 or more; got null'],
+  ['training a number', { options: { training: 0 } }, TypeError, 'training must be true or false; got 0'],
+  ['gradInput null', { options: { gradInput: null } }, TypeError, 'gradInput must be true or false; got null'],
+  [
+    'out with gradInput: false',
+    { options: { gradInput: false } },
+    TypeError,
+    'out must not be given with gradInput: false; got both',
+  ],
 
-test('out overlapping X in part, on either side', () => {
-  const memory = new Float32Array(40);
-  const tensor = { data: memory.subarray(8, 32), shape: X.shape };
-  for (const begin of [0, 7, 9, 16])
-    assert.throws(call({ X: tensor, options: { out: memory.subarray(begin, begin + 24) } }), {
-      name: 'RangeError',
-      message: "batchNormalization: out must not overlap X, unless it is exactly X's data; got memory that does",
-    });
-});
+  [
+    'statistics an array',
+    { options: { statistics: three } },
+    TypeError,
+    'statistics must be an object { mean, variance }; got array of 3',
+  ],
+  [
+    'no statistics in inference',
+    { options: { statistics: null, training: false } },
+    TypeError,
+    'statistics must be given in inference; got none',
+  ],
+  ...['mean', 'variance'].flatMap((key) => {
+    const given = (value) => ({ options: { statistics: { mean: three, variance: three, [key]: value } } });
+    const argument = `statistics.${key}`;
+    return [
+      [`no ${argument}`, given(undefined), TypeError, `${argument} ${NUMBERS}; got undefined`],
+      [`${argument} null`, given(null), TypeError, `${argument} must be given if statistics are; got null`],
+      [`${argument} of integers`, given(new Int32Array(3)), TypeError, `${argument} ${NUMBERS}; got Int32Array of 3`],
+      [
+        `${argument} too long`,
+        given(zeros(4)),
+        RangeError,
+        `${argument} must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4`,
+      ],
+      [
+        `${argument} of another shape`,
+        given({ data: three, shape: [3, 1] }),
+        RangeError,
+        `${argument}.shape must be [1, 3, 1, 1] or [3]; got [3, 1]`,
+      ],
+    ];
+  }),
+  ...[true, false].map((training) => [
+    `a variance below −epsilon, training ${training}`,
+    { options: { statistics: { mean: three, variance: [1, -0.5, 1] }, training } },
+    RangeError,
+    'statistics.variance must be −epsilon or more; got -0.5 in channel 1, with epsilon 0.00001',
+  ]),
 
-for (const name of ['gamma', 'beta', 'runningMean', 'runningVar'])
-  test(`out overlapping ${name}`, () => {
-    const memory = new Float32Array(40).fill(1);
-    for (const data of [memory.subarray(23, 26), new Float64Array(memory.buffer, 0, 3)])
-      assert.throws(call({ [name]: data, options: { out: memory.subarray(0, 24) } }), {
-        name: 'RangeError',
-        message: `batchNormalization: out must not overlap ${name}; got memory that does`,
+  ['out an array', { options: { out: [] } }, TypeError, `${OUT}; got array of 0`],
+  ['out null', { options: { out: null } }, TypeError, `${OUT}; got null`],
+  [
+    'out too short',
+    { options: { out: new Float32Array(23) } },
+    RangeError,
+    'out must hold 24 values for shape [2, 3, 2, 2]; got 23',
+  ],
+  [
+    'out of another shape',
+    { options: { out: { data: new Float32Array(24), shape: [24, 1] } } },
+    RangeError,
+    'out.shape must equal X.shape, [2, 3, 2, 2]; got [24, 1]',
+  ],
+  ['out X’s own data', { options: { out: X.data } }, RangeError, 'out must not overlap X; got memory that does'],
+  [
+    'out gradOutput’s own data, X being the same',
+    { gradOutput: X, options: { out: X } },
+    RangeError,
+    'out must not overlap X; got memory that does',
+  ],
+];
+
+/** The same for moments. */
+const MOMENTS_CASES = [
+  ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
+  ['X too short', { X: { data: X.data, shape: [5, 5] } }, RangeError, 'X.data must hold 25 values for shape [5, 5]; got 24'],
+  ['options null', { options: null }, TypeError, 'options must be an object, { axis } or empty; got null'],
+  [
+    'an unknown option',
+    { options: { relu: true } },
+    TypeError,
+    'options must be an object, { axis } or empty; got the unknown option "relu"',
+  ],
+  ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
+  ['half an axis', { options: { axis: 0.5 } }, RangeError, `axis ${AXIS}; got 0.5`],
+  ['rank 1 without an axis', { X: vector }, RangeError, RANK_1],
+];
+
+for (const [functionName, make, cases] of [
+  ['batchNormalization', call, CASES],
+  ['batchNormalizationGradient', gradientCall, GRADIENT_CASES],
+  ['moments', momentsCall, MOMENTS_CASES],
+])
+  for (const [name, replaced, Kind, message] of cases)
+    test(`${functionName}: ${name}`, () => {
+      const written = { out: new Float32Array(24).fill(7) };
+      if (make === call) written.statistics = { mean: zeros(3).fill(7), variance: zeros(3).fill(7) };
+      floats(0, 128).fill(3);
+      const inputs = [X.data, gradOutput.data, floats(0, 128)];
+      const before = inputs.map((data) => data.slice());
+      assert.throws(make(replaced, written), (error) => {
+        assert.equal(error.message, `${functionName}: ${message}`);
+        return error.constructor === Kind;
       });
-  });
-
-test('nothing is written before all is checked, out included', () => {
-  const out = new Float32Array(24).fill(7);
-  for (const bad of [
-    { gamma: [1, 2] },
-    { beta: ['x', 1, 2] },
-    { runningVar: [1, 1, -1], training: false },
-    { momentum: 2 },
-    { epsilon: -1 },
-    { training: 'yes' },
-  ])
-    assert.throws(call({ ...bad, options: { out } }));
-  assert.ok(out.every((value) => value === 7));
-});
+      for (const data of [written.out, written.statistics?.mean, written.statistics?.variance])
+        assert.ok(data?.every((value) => value === 7) ?? true, 'nothing is written');
+      inputs.forEach((data, k) => {
+        assertSameBits(data, before[k]);
+      });
+    });
 
 test('adjacent memory is no overlap', () => {
-  const memory = new Float32Array(48);
-  memory.set(X.data);
-  call({ X: { data: memory.subarray(0, 24), shape: X.shape }, options: { out: memory.subarray(24) } })();
+  floats(0, 24).set(X.data);
+  const statistics = { mean: doubles(192, 3), variance: doubles(216, 3) };
+  call({ X: inMemory, gamma: doubles(240, 3), options: { out: floats(96, 24), statistics } })();
+  gradientCall({ X: inMemory, options: { out: floats(96, 24), statistics, gamma: doubles(240, 3) } })();
 });
 
 test('undefined takes the default', () => {

@@ -23,6 +23,9 @@ test('bench/parts.js verifies, measures and prints every part', () => {
     encoding: 'utf8',
   });
   assert.equal(status, 0, stderr);
-  for (const part of ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize', 'copies alone', 'whole call'])
-    assert.equal(stdout.match(new RegExp(`^${part}`, 'gm'))?.length, 2, part);
+  // In how many of the four modes each runs.
+  const parts = { bn_statistics: 1, bn_moments: 1, bn_fold: 4, bn_normalize: 3, bn_gradient_sums: 2, bn_gradient_fold: 2 };
+  Object.assign(parts, { bn_gradient_input: 2, bn_mask: 1, 'copies alone': 4, 'whole call': 4 });
+  for (const [part, modes] of Object.entries(parts))
+    assert.equal(stdout.match(new RegExp(`^${part} `, 'gm'))?.length, modes, part);
 });

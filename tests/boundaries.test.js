@@ -1,9 +1,10 @@
 /* Shapes named after the boundary they probe, held against float64. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { normalizeBy } from '../js/forward.js';
 import { makePlan } from '../js/plan.js';
 import { normalTensor, parametersFor, sizeOf } from './data.js';
-import { callKernel, callWithin, checkCall } from './helpers.js';
+import { callKernel, callWithin, checkCall, checkGradient } from './helpers.js';
 
 function probe(name, shape) {
   test(`${name}: [${shape}]`, () => {
@@ -11,6 +12,10 @@ function probe(name, shape) {
     const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
     checkCall(X, [gamma, beta, runningMean, runningVar], 'training');
     checkCall(X, [gamma, beta, runningMean, runningVar, 0.1, 1e-5, false], 'inference');
+    const gradOutput = normalTensor(shape, 1 + sizeOf(shape), 1, 0.5);
+    const statistics = { mean: runningMean, variance: runningVar };
+    checkGradient(gradOutput, X, { gamma, beta, relu: true }, 'gradient');
+    checkGradient(gradOutput, X, { gamma, statistics, training: false }, 'gradient in inference');
   });
 }
 
@@ -37,9 +42,13 @@ probe('a batch of one', [1, 40, 13, 11]);
 probe('a batch of one, one position', [1, 100, 1, 1]);
 probe('rows whose cache lines do not line up', [5, 3, 225, 15]);
 
-/** What the plan makes of a shape in the full work area. */
-const planOf = ([batch, channels, height, width], training = true) =>
-  makePlan({ batch, channels, spatial: height * width, training }, 8 << 20, false);
+/** The plan of a call on a shape in the full work area, as js/kernel.js asks for it. */
+function planOf([batch, channels, height, width], training = true) {
+  let plan;
+  const run = (dimensions, task) => (plan = makePlan(dimensions, task, 8 << 20, false));
+  normalizeBy({ run }, { batch, channels, spatial: height * width, training }, new Float32Array(1));
+  return plan;
+}
 
 test('a tile, and one value more or less: a range of channels, then the next', () => {
   for (const spatial of [1023, 1024, 1025]) {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { batchNormalization } from '../js/index.js';
+import { batchNormalization, batchNormalizationGradient } from '../js/index.js';
 import { load } from '../js/loader.js';
 import { normalTensor, parametersFor } from './data.js';
 import { assertSameBits, checkCall } from './helpers.js';
@@ -255,6 +255,7 @@ test('linear memory is 8 MB at most, and repeated calls leave nothing behind', a
     for (let k = 0; k < 20; k++) {
       batchNormalization(large, null, null);
       batchNormalization(large, null, null, null, null, 0.1, 1e-5, true, { out });
+      batchNormalizationGradient({ data: out, shape: large.shape }, large, { beta: null, relu: true });
       for (let i = 0; i < 100; i++) batchNormalization(X, ...training);
     }
     return held();

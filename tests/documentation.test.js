@@ -8,7 +8,8 @@ import * as plain from '../js/index-plain.js';
 const read = (file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8');
 
 /**
- * Runs an example: a line `expression; // ≈ numbers` asserts them, to the digits given.
+ * Runs an example: a line `expression; // ≈ numbers` asserts them, to the digits given; without the sign, exactly. Returns how many
+ * numbers were asserted.
  * @param {string} code
  */
 function runExample(code, library = batchnorm) {
@@ -18,11 +19,12 @@ function runExample(code, library = batchnorm) {
     .split('\n')
     .map((line) =>
       line.replace(
-        /^(.*?);?\s*\/\/ ≈ ([-−\d., ]+).*$/,
-        (_, expression, numbers) => `close(${expression.replace(/^const \w+ = /, '')}, '${numbers}');`,
+        /^(.*?);?\s*\/\/ (?:(≈) ([-−\d., ]+).*|([-−\d., ]+))$/,
+        (_, expression, about, numbers, exact) =>
+          `hold(${expression.replace(/^const \w+ = /, '')}, '${numbers ?? exact}', ${about === '≈'});`,
       ),
     );
-  const close = (actual, text) => {
+  const hold = (actual, text, about) => {
     const numbers = text
       .replaceAll('−', '-')
       .split(',')
@@ -31,30 +33,53 @@ function runExample(code, library = batchnorm) {
     const values = [...actual];
     assert.ok(values.length >= numbers.length);
     numbers.forEach((number, i) => {
-      const digits = number.split('.')[1]?.length ?? 0;
-      assert.equal(values[i].toFixed(digits), number);
+      if (about) assert.equal(values[i].toFixed(number.split('.')[1]?.length ?? 0), number);
+      else assert.equal(values[i], Number(number));
       asserted++;
     });
   };
   const [names, values] = [Object.keys(library), Object.values(library)];
-  new Function('close', ...names, lines.join('\n'))(close, ...values);
+  new Function('hold', ...names, lines.join('\n'))(hold, ...values);
   return asserted;
 }
 
-for (const [name, text, library] of [
-  ['batchnorm', read('js/index.js') + read('js/arena.js'), batchnorm],
-  ['batchnorm/js', read('js/index-plain.js'), plain],
-])
-  test(`every public function and class of ${name} is documented with an example that runs`, () => {
-    const comments = [...text.matchAll(/\/\*\*(?:(?!\*\/)[\s\S])*?\*\/\s*export (?:function|class) (\w+)/g)];
-    assert.deepEqual(comments.map(([, name]) => name).sort(), Object.keys(library).sort());
-    for (const [comment, name] of comments) {
-      const [, example] = comment.match(/@example\n([\s\S]*?)\*\//) ?? assert.fail(`${name} has no example`);
-      const asserted = runExample(example.replace(/^ \* ?/gm, ''), library);
-      if (name === 'batchNormalization') assert.ok(asserted >= 4);
-      if (name !== 'backend' && name !== 'Arena') assert.match(comment, /@throws/);
-    }
+/** The comments of what files export or declare, by its name. */
+const commentsOf = (...files) =>
+  new Map(
+    files.flatMap((file) =>
+      [...read(file).matchAll(/\/\*\*(?:(?!\*\/)[\s\S])*?\*\/\s*export (?:const|function|class) (\w+)/g)].map(
+        ([comment, name]) => [name, comment],
+      ),
+    ),
+  );
+const exampleIn = (comment, name) =>
+  (comment?.match(/@example\n([\s\S]*?)\*\//) ?? assert.fail(`${name} has no example`))[1].replace(/^ \* ?/gm, '');
+
+const comments = commentsOf('js/index.js', 'js/arena.js', 'js/fold.js', 'js/moments.js');
+/** Whose examples show no numbers of that form. */
+const NO_NUMBERS = ['Arena', 'backend', 'initialize', 'moments'];
+
+for (const [name, exported] of Object.entries(batchnorm))
+  test(`${name} is documented, with an example that runs`, () => {
+    const comment = comments.get(name);
+    const asserted = runExample(exampleIn(comment, name));
+    assert.ok(asserted > 0 || NO_NUMBERS.includes(name), 'the example shows no result');
+    // A class's are with its methods.
+    if (name !== 'backend' && !/^class/.test(exported)) assert.match(comment, /@throws/);
+    if (name in plain) assert.equal(runExample(exampleIn(comment, name), plain), asserted);
   });
+
+test('batchnorm/js exports the same, computed without WebAssembly, and points to the main entry for its documentation', () => {
+  const ofKernel = ['Arena', 'backend', 'initialize'];
+  assert.deepEqual([...Object.keys(plain), ...ofKernel].sort(), Object.keys(batchnorm).sort());
+  const own = commentsOf('js/index-plain.js');
+  const shared = new Set(Object.values(batchnorm));
+  for (const [name, exported] of Object.entries(plain)) {
+    if (shared.has(exported)) continue;
+    assert.match(own.get(name) ?? '', new RegExp(`\\b${name} of 'batchnorm'`));
+    if (!/^class/.test(exported)) assert.match(own.get(name), new RegExp(`@type \\{typeof import\\('./index.js'\\).${name}\\}`));
+  }
+});
 
 test('the README’s examples run', () => {
   // The recipes with other libraries run in tests/package, where these are installed.

@@ -4,9 +4,12 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { call } from '../js/call.js';
-import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
+import { call, callGradient } from '../js/call.js';
+import { normalizeBy } from '../js/forward.js';
+import { differentiateBy } from '../js/gradient.js';
+import { batchNormalization as plainBatchNormalization, batchNormalizationGradient as plainGradient } from '../js/index-plain.js';
 import { Kernel } from '../js/kernel.js';
+import { gradBetaBound, gradGammaBound, gradInputBound, gradientReference } from './gradient-reference.js';
 import { channelOf, outputBound, reference, ulp } from './reference.js';
 
 const bitsOf = (data) => new Uint32Array(Float32Array.from(data, (value) => (Number.isNaN(value) ? Number.NaN : value)).buffer);
@@ -70,6 +73,39 @@ function assertRounded(actual, exact, bound, message) {
   assert.ok(same, `${message}: ${actual}, not ${exact}`);
 }
 
+/**
+ * Holds gradients against their reference likewise; a gradInput of null is not looked at. Channels in which rounding decides what relu
+ * leaves have no one result: they are left out. Returns how many channels were held.
+ */
+export function assertGradientWithinBounds(gradOutput, X, options, [gradInput, gradGamma, gradBeta], plain, message = '') {
+  const { training = true } = options;
+  const expected = gradientReference(gradOutput, X, options);
+  const { P, R, normalized } = expected;
+  const hold = (actual, exact, bound, largest, where) => {
+    if (!Number.isFinite(exact)) assert.ok(Object.is(actual, exact), `${where()}: ${actual}, not ${exact}`);
+    // Beyond that, rounding may take it out of float32.
+    else if (largest + bound < FLOAT32_MAX && !(Math.abs(actual - exact) <= bound * (1 + 2 ** -20)))
+      assert.fail(`${where()}: ${actual}, not ${exact}; off by ${Math.abs(actual - exact)}, bound ${bound}`);
+  };
+  if (gradInput !== null) assert.deepEqual(gradInput.shape, X.shape);
+  let held = 0;
+  expected.channels.forEach((channel, c) => {
+    if (channel.uncertain > 0) return;
+    held++;
+    const where = (name) => () => `${message} ${name} of [${X.shape}], channel ${c}`;
+    if (gradInput !== null)
+      for (const i of channel.positions) {
+        const bound = gradInputBound(training, P[i], R[i], normalized[i], channel, plain);
+        hold(gradInput.data[i], expected.gradInput[i], bound, Math.max(P[i], R[i]), where(`gradInput ${i}`));
+      }
+    const ofGamma = expected.gradGamma[c];
+    const ofBeta = expected.gradBeta[c];
+    hold(gradGamma.data[c], ofGamma, gradGammaBound(training, ofGamma, channel, plain), Math.abs(ofGamma), where('gradGamma'));
+    hold(gradBeta.data[c], ofBeta, gradBetaBound(ofBeta, channel, plain), Math.abs(ofBeta), where('gradBeta'));
+  });
+  return held;
+}
+
 /** Calls the kernel and its plain twin, and holds the results against the reference. Returns the kernel's worst error, in bounds. */
 export function checkCall(X, args, message = '') {
   assertWithinBounds(
@@ -79,6 +115,35 @@ export function checkCall(X, args, message = '') {
     `plain, ${message}`,
   );
   return assertWithinBounds(X, args, callKernel(X, ...args), message);
+}
+
+/** The same for the gradient. Returns how many channels were held. */
+export function checkGradient(gradOutput, X, options, message = '') {
+  assertGradientWithinBounds(gradOutput, X, options, plainGradient(gradOutput, X, options), true, `plain, ${message}`);
+  return assertGradientWithinBounds(gradOutput, X, options, gradientKernel(gradOutput, X, options), false, message);
+}
+
+/** Runs something. Returns how many values it copied from array to array. */
+export function countCopies(run) {
+  const { set } = Float32Array.prototype;
+  let copied = 0;
+  Float32Array.prototype.set = function (from, at) {
+    copied += from.length;
+    set.call(this, from, at);
+  };
+  try {
+    run();
+  } finally {
+    Float32Array.prototype.set = set;
+  }
+  return copied;
+}
+
+/** A new tensor of an arena with the values of another. */
+export function move(arena, { data, shape }) {
+  const moved = arena.tensor(shape);
+  moved.data.set(data);
+  return moved;
 }
 
 /** Runs a module's text in a fresh Node. Returns what it printed. */
@@ -100,22 +165,32 @@ export function makeKernel(work, tensors = 0) {
   const pages = Math.ceil((64 + tensors + work) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  return new Kernel(exports, memory.buffer, PAGE * pages - work);
+  return new Kernel(exports, memory, PAGE * pages - work);
 }
 
 /** batchNormalization by a kernel, however small the tensor. */
 export function callOn(kernel, X, gamma, beta, ...rest) {
   const [runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true, options = {}] = rest;
-  const compute = (...job) => kernel.run(...job);
-  return call(compute, X, gamma ?? null, beta ?? null, runningMean, runningVar, momentum, epsilon, training, options);
+  const normalize = (...job) => normalizeBy(kernel, ...job);
+  return call(normalize, X, gamma ?? null, beta ?? null, runningMean, runningVar, momentum, epsilon, training, options);
 }
+
+/** batchNormalizationGradient likewise. */
+export const gradientOn = (kernel, gradOutput, X, options = {}) =>
+  callGradient((...job) => differentiateBy(kernel, ...job), gradOutput, X, options);
 
 const kernels = new Map();
 
-/** The same within a work area of `work` bytes. */
-export function callWithin(work, ...args) {
+function kernelWithin(work) {
   if (!kernels.has(work)) kernels.set(work, makeKernel(work));
-  return callOn(kernels.get(work), ...args);
+  return kernels.get(work);
 }
 
+/** The same within a work area of `work` bytes. */
+export const callWithin = (work, ...args) => callOn(kernelWithin(work), ...args);
+
+export const gradientWithin = (work, ...args) => gradientOn(kernelWithin(work), ...args);
+
 export const callKernel = (...args) => callWithin(WORK, ...args);
+
+export const gradientKernel = (...args) => gradientWithin(WORK, ...args);

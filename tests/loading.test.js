@@ -1,51 +1,52 @@
 /* The binary: fresh, self-contained, loaded when first needed; initialize; backend; and environments that refuse it. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { batchNormalization } from '../js/index.js';
-import { batchNormalization as plainBatchNormalization } from '../js/index-plain.js';
-import { binary } from '../js/kernel-binary.js';
+import { contract, binary as forwardText } from '../js/forward-binary.js';
+import { binary as gradientText } from '../js/gradient-binary.js';
+import { batchNormalization, batchNormalizationGradient } from '../js/index.js';
+import * as plain from '../js/index-plain.js';
 import { normalTensor } from './data.js';
-import { callKernel, inFreshNode } from './helpers.js';
+import { callKernel, gradientKernel, inFreshNode } from './helpers.js';
 
 const root = new URL('../', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root));
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex');
-const bytes = Buffer.from(
-  [...binary.matchAll(/([ !]?)(.)/g)].map(([, prefix, digit]) => 86 * ['', ' ', '!'].indexOf(prefix) + digit.charCodeAt(0) - 40),
-);
+const decode = (text) =>
+  Buffer.from(
+    [...text.matchAll(/([ !]?)(.)/g)].map(([, prefix, digit]) => 86 * ['', ' ', '!'].indexOf(prefix) + digit.charCodeAt(0) - 40),
+  );
 
-test('the generated file is of these sources', () => {
-  const [, hash, version, names] = read('js/kernel-binary.js')
-    .toString()
-    .match(/Sources: (\w+) \(sha256 of version (\S+), (.*)\)/);
-  const files = names.split(', ');
-  assert.deepEqual(files, ['build.sh', 'src/batchnorm.c', 'src/batchnorm.h', 'src/simd.h']);
-  assert.equal(version, JSON.parse(read('package.json')).version, 'the version has changed: run ./build.sh');
-  assert.equal(hash, sha256(version, ...files.map(read)), 'a source has changed: run ./build.sh');
-});
+const FORWARD = ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize'];
+const GRADIENT = ['bn_mask', 'bn_gradient_sums', 'bn_gradient_fold', 'bn_gradient_input'];
+const bare = readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm')));
+const EMBEDDED = {
+  'js/forward-binary.js': { bytes: decode(forwardText), functions: FORWARD },
+  'js/gradient-binary.js': { bytes: decode(gradientText), functions: GRADIENT },
+};
 
-test('the stamp tells the binary’s own size and hash', () => {
-  const stamp = read('js/kernel-binary.js').toString();
-  assert.ok(stamp.includes(`Binary: ${bytes.length} bytes, sha256 ${sha256(bytes)}`));
-});
+for (const [file, { bytes }] of Object.entries(EMBEDDED)) {
+  const stamp = read(file).toString();
+  const [, hash, version, names] = stamp.match(/Sources: (\w+) \(sha256 of version (\S+), (.*)\)/);
 
-test('the bare module is the embedded one', () => {
-  assert.deepEqual(readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm'))), bytes);
-});
+  test(`${file} is of these sources`, () => {
+    const sources = readdirSync(new URL('src/', root)).map((name) => `src/${name}`);
+    const files = names.split(', ');
+    assert.deepEqual(files, ['build.sh', ...sources.sort()]);
+    assert.equal(version, JSON.parse(read('package.json')).version, 'the version has changed: run ./build.sh');
+    assert.equal(hash, sha256(version, ...files.map(read)), 'a source has changed: run ./build.sh');
+    assert.ok(hash.startsWith(contract));
+  });
 
-test('the binary imports its memory and nothing else, runs nothing when it is instantiated, and leaves the memory alone', () => {
-  const module = new WebAssembly.Module(bytes);
-  assert.deepEqual(WebAssembly.Module.imports(module), [{ module: 'env', name: 'memory', kind: 'memory' }]);
-  const functions = ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize'].map((name) => ({ name, kind: 'function' }));
-  assert.deepEqual(WebAssembly.Module.exports(module), functions);
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
-  const content = new Uint8Array(memory.buffer).fill(0xa5);
-  new WebAssembly.Instance(module, { env: { memory } });
-  assert.ok(content.every((byte) => byte === 0xa5));
-  // Sections: neither a start function, nor data, nor globals, of which a stack would have one.
+  test(`the stamp of ${file} tells the binary’s own size and hash`, () => {
+    assert.ok(stamp.includes(`Binary: ${bytes.length} bytes, sha256 ${sha256(bytes)}`));
+  });
+}
+
+/** The numbers of a binary's sections, in order. */
+function sectionsOf(bytes) {
   const sections = [];
   for (let at = 8; at < bytes.length; ) {
     sections.push(bytes[at++]);
@@ -56,14 +57,44 @@ test('the binary imports its memory and nothing else, runs nothing when it is in
     }
     at += size;
   }
-  assert.deepEqual(sections, [1, 2, 3, 7, 10, 0]);
-  assert.ok(bytes.length < 8192, `${bytes.length} bytes`);
+  return sections;
+}
+
+for (const [name, { bytes, functions }] of Object.entries({
+  ...EMBEDDED,
+  'js/batchnorm.wasm': { bytes: bare, functions: [...FORWARD, ...GRADIENT] },
+}))
+  test(`${name} imports its memory and nothing else, runs nothing when it is instantiated, and leaves the memory alone`, () => {
+    const module = new WebAssembly.Module(bytes);
+    assert.deepEqual(WebAssembly.Module.imports(module), [{ module: 'env', name: 'memory', kind: 'memory' }]);
+    const exported = WebAssembly.Module.exports(module);
+    assert.ok(exported.every(({ kind }) => kind === 'function'));
+    assert.deepEqual(exported.map(({ name }) => name).sort(), [...functions].sort());
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+    const content = new Uint8Array(memory.buffer).fill(0xa5);
+    new WebAssembly.Instance(module, { env: { memory } });
+    assert.ok(content.every((byte) => byte === 0xa5));
+    // Neither a start function, nor data, nor globals, of which a stack would have one. The bare module alone tells its contract.
+    assert.deepEqual(sectionsOf(bytes), [1, 2, 3, 7, 10, ...(bytes === bare ? [0] : [])]);
+    assert.ok(bytes.length < (bytes === bare ? 12288 : 8192), `${bytes.length} bytes`);
+    if (bytes === bare) {
+      const [section] = WebAssembly.Module.customSections(module, 'batchnorm');
+      assert.equal(Buffer.from(section).toString(), contract);
+    }
+  });
+
+test('the bare module computes what the embedded ones do', () => {
+  // callKernel and gradientKernel run the bare one.
+  const X = normalTensor([4, 5, 9, 9], 3, 100);
+  const gradOutput = normalTensor(X.shape, 4, 1);
+  assert.deepEqual(batchNormalization(X, null, null), callKernel(X, null, null));
+  assert.deepEqual(batchNormalizationGradient(gradOutput, X), gradientKernel(gradOutput, X));
 });
 
 const COUNT = `
   let compiled = 0;
   WebAssembly.Module = class extends WebAssembly.Module { constructor(bytes) { super(bytes); compiled++; } };
-  const { batchNormalization, initialize } = await import('batchnorm');
+  const { Arena, batchNormalization, batchNormalizationGradient, initialize } = await import('batchnorm');
   const X = { data: Float32Array.from({ length: 160 }, (_, i) => i), shape: [2, 1, 1, 80] };`;
 
 test('importing compiles nothing; the first call does, once', () => {
@@ -71,6 +102,62 @@ test('importing compiles nothing; the first call does, once', () => {
     for (let k = 0; k < 3; k++) { batchNormalization(X, null, null); counts.push(compiled); } console.log(counts.join());`);
   assert.equal(printed, '0,1,1,1');
 });
+
+test('the gradient’s half is compiled by its first call, once for all arenas', () => {
+  const printed = inFreshNode(`${COUNT} batchNormalization(X, null, null); const counts = [compiled];
+    for (let k = 0; k < 3; k++) { batchNormalizationGradient(X, X); counts.push(compiled); }
+    for (let k = 0; k < 2; k++) {
+      const x = new Arena(1024).tensor(X.shape);
+      x.data.set(X.data);
+      batchNormalizationGradient(x, x);
+      counts.push(compiled);
+    }
+    console.log(counts.join());`);
+  assert.equal(printed, '1,2,2,2,2,2');
+});
+
+test('a module that was given has both halves: nothing else is compiled', () => {
+  const printed = inFreshNode(`${MODULE}
+    import { batchNormalizationGradient } from 'batchnorm';
+    WebAssembly.Module = new Proxy(WebAssembly.Module, { construct() { throw new Error('compiled') } });
+    initialize(module);
+    batchNormalization(X, null, null);
+    const { set } = Float32Array.prototype;
+    let copied = 0;
+    Float32Array.prototype.set = function (...args) { copied++; return set.apply(this, args); };
+    const [, gradGamma, gradBeta] = batchNormalizationGradient(X, X, { epsilon: 0 });
+    console.log(gradGamma.data[0], gradBeta.data[0], copied > 0);`);
+  assert.equal(printed, '160 320 true');
+});
+
+for (const [name, refuse] of [
+  [
+    'compiled',
+    "WebAssembly.Module = new Proxy(Module, { construct(Target, args) { tries++; throw new RangeError('refused') } });",
+  ],
+  [
+    'instantiated',
+    "WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { tries++; throw new RangeError('refused') } });",
+  ],
+])
+  test(`a gradient’s half that cannot be ${name} is asked for once: plain JavaScript computes instead`, () => {
+    const printed = inFreshNode(`
+      const { Module, Instance } = WebAssembly;
+      const { backend, batchNormalizationGradient, initialize } = await import('batchnorm');
+      const plain = await import('batchnorm/js');
+      const X = { data: Float32Array.from({ length: 800 }, (_, i) => Math.sin(i)), shape: [2, 4, 10, 10] };
+      const before = backend();
+      let tries = 0;
+      ${refuse}
+      const texts = [batchNormalizationGradient, plain.batchNormalizationGradient, batchNormalizationGradient].map((call) =>
+        JSON.stringify(call(X, X).map(({ data }) => [...data])));
+      const counted = tries;
+      Object.assign(WebAssembly, { Module, Instance });
+      initialize();
+      const again = JSON.stringify(batchNormalizationGradient(X, X).map(({ data }) => [...data]));
+      console.log(before, new Set(texts).size, texts[0].length > 5000, counted, again !== texts[0]);`);
+    assert.equal(printed, 'wasm-simd 1 true 1 true');
+  });
 
 test('initialize compiles at once, any number of times', () => {
   assert.equal(
@@ -80,7 +167,7 @@ test('initialize compiles at once, any number of times', () => {
 });
 
 const MODULE = `
-  import { readFileSync } from 'node:fs';
+  import { readdirSync, readFileSync } from 'node:fs';
   import { backend, batchNormalization, initialize } from 'batchnorm';
   import { fileURLToPath } from 'node:url';
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm'))));
@@ -226,13 +313,13 @@ test('a module may come where the embedded binary was refused; one that cannot b
 
 /** Runs after `refuse`, in a fresh Node: what backend() says, and results beside the plain implementation's own. */
 const REFUSED = `
-  const { backend, batchNormalization, initialize } = await import('batchnorm');
+  const batchnorm = await import('batchnorm');
   const plain = await import('batchnorm/js');
-  initialize();
+  batchnorm.initialize();
   const X = { data: Float32Array.from({ length: 800 }, (_, i) => Math.sin(i)), shape: [2, 4, 10, 10] };
-  const results = [batchNormalization, plain.batchNormalization].map((call) =>
-    JSON.stringify(call(X, [1, 2, 3, 4], null).map(({ data }) => [...data])));
-  console.log(backend(), results[0] === results[1], results[0].length > 10000);`;
+  const results = [batchnorm, plain].map(({ batchNormalization, batchNormalizationGradient }) =>
+    JSON.stringify([...batchNormalization(X, [1, 2, 3, 4], null), ...batchNormalizationGradient(X, X)].map(({ data }) => [...data])));
+  console.log(batchnorm.backend(), results[0] === results[1], results[0].length > 20000);`;
 
 for (const [name, refuse] of [
   ['an engine without WebAssembly', 'delete globalThis.WebAssembly;'],
@@ -252,7 +339,7 @@ for (const [name, refuse] of [
 test('a context in which V8 itself refuses to compile computes in plain JavaScript', () => {
   const printed = inFreshNode(
     `import vm from 'node:vm';
-    import { readFileSync } from 'node:fs';
+    import { readdirSync, readFileSync } from 'node:fs';
     const context = vm.createContext({}, { codeGeneration: { wasm: false } });
     const modules = new Map();
     const link = (name) => {
@@ -272,14 +359,17 @@ test('a context in which V8 itself refuses to compile computes in plain JavaScri
 });
 
 test('up to 128 values plain JavaScript computes, above the kernel', () => {
-  for (const [length, expected] of [
-    [128, plainBatchNormalization],
-    [129, callKernel],
-  ]) {
+  for (const length of [128, 129]) {
     const X = normalTensor([1, 1, 1, length], 5, 100);
-    const other = expected === callKernel ? plainBatchNormalization : callKernel;
-    assert.deepEqual(batchNormalization(X, null, null), expected(X, null, null));
-    assert.notDeepEqual(other(X, null, null), expected(X, null, null));
+    const gradOutput = normalTensor(X.shape, 6, 1);
+    for (const [call, inKernel, inPlain, ...args] of [
+      [batchNormalization, callKernel, plain.batchNormalization, X, null, null],
+      [batchNormalizationGradient, gradientKernel, plain.batchNormalizationGradient, gradOutput, X],
+    ]) {
+      const [expected, other] = length > 128 ? [inKernel, inPlain] : [inPlain, inKernel];
+      assert.deepEqual(call(...args), expected(...args));
+      assert.notDeepEqual(other(...args), expected(...args));
+    }
   }
 });
 
@@ -287,5 +377,5 @@ test('the changelog names the binary', () => {
   const [entry] = read('CHANGELOG.md')
     .toString()
     .match(/## \[[\s\S]*?sha256\s+`(\w+)`/);
-  assert.ok(entry.includes(sha256(bytes)) && entry.includes(`${bytes.length} bytes`), 'CHANGELOG.md tells of another binary');
+  assert.ok(entry.includes(sha256(bare)) && entry.includes(`${bare.length} bytes`), 'CHANGELOG.md tells of another binary');
 });

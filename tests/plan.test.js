@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { normalizeBy } from '../js/forward.js';
+import { differentiateBy } from '../js/gradient.js';
 import { makePlan } from '../js/plan.js';
 import { normalTensor, parametersFor, tensor } from './data.js';
 import { assertSameBits, callKernel, callWithin } from './helpers.js';
 
 const KIB = 1024;
-const BUDGETS = [64 * KIB, 65 * KIB, 100 * KIB, 256 * KIB, 1024 * KIB, 2048 * KIB, 8192 * KIB];
+const BUDGETS = [64 * KIB, 65 * KIB, 100 * KIB, 128 * KIB, 192 * KIB, 256 * KIB, 1024 * KIB, 2048 * KIB, 8192 * KIB];
 const DIMENSIONS = [1, 2, 3, 5, 16, 31, 32, 33, 49, 64, 65, 1000, 4096, 1e5, 1e6, 1e7, 1e9, 1e12];
 
 /** The blocks of statistics, as src/batchnorm.h states them. */
@@ -16,59 +18,81 @@ const [POSITIONS, SHORT, SHORT_ROWS, COLUMN_ROWS] = ['BLOCK_POSITIONS', 'SHORT',
   Number(header.match(`#define BN_${name} (\\d+)`)[1]),
 );
 
+/** The task that a use of the kernel plans, seen by a kernel that does nothing. */
+function taskOf(use, job, out) {
+  let planned;
+  const kernel = { run: (_dimensions, task) => (planned = task) };
+  use(kernel, { channels: 1, mean: null, ...job }, out);
+  return planned;
+}
+const out = new Float32Array(1);
+const TASKS = {
+  training: taskOf(normalizeBy, { training: true }, out),
+  moments: taskOf(normalizeBy, { training: true }, null),
+  inference: taskOf(normalizeBy, { training: false }, out),
+  gradient: taskOf(differentiateBy, { training: true }, out),
+  'gradient, relu': taskOf(differentiateBy, { training: true, relu: true }, out),
+  'gradient of the parameters': taskOf(differentiateBy, { training: true, mean: [0] }, null),
+  'gradient in inference, relu': taskOf(differentiateBy, { training: false, mean: [0], relu: true }, out),
+};
+
+/** A plan's budgets: 64 KiB for each tile at least. */
+const budgetsOf = ({ tiles }) => BUDGETS.filter((budget) => budget >= 64 * KIB * tiles);
+
 test('every plan up to 10¹² values fits its memory and obeys the kernel’s rules', () => {
   let planned = 0;
-  for (const batch of DIMENSIONS)
-    for (const channels of DIMENSIONS)
-      for (const spatial of DIMENSIONS)
-        for (const training of [true, false])
+  for (const [name, task] of Object.entries(TASKS))
+    for (const batch of DIMENSIONS)
+      for (const channels of DIMENSIONS)
+        for (const spatial of DIMENSIONS)
           for (const home of [true, false])
-            for (const budget of BUDGETS) {
+            for (const budget of budgetsOf(task)) {
               if (batch * channels * spatial > 1e12) continue;
-              const plan = makePlan({ batch, channels, spatial, training }, budget, home);
-              const { columns, resident, range, rows, positions, regions } = plan;
-              const what = JSON.stringify({ batch, channels, spatial, training, home, budget, plan });
-              // It advances, within the tensor.
-              assert.ok(range >= 1 && range <= channels, what);
-              assert.ok(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, what);
-              if (home) assert.ok(!resident, what);
-              else if (rows === batch && positions === spatial) assert.ok(resident, what);
-              // Pieces end where blocks do.
+              const plan = makePlan({ batch, channels, spatial }, task, budget, home);
+              const { columns, resident, range, rows, positions, numbers, sums, folded } = plan;
+              const hold = (holds, rule) =>
+                holds || assert.fail(`${rule}: ${name} ${JSON.stringify({ batch, channels, spatial, home, budget, plan })}`);
+              hold(range >= 1 && range <= channels, 'it advances');
+              hold(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, 'within the tensor');
+              if (home) hold(!resident, 'at home nothing is copied');
+              else if (rows === batch && positions === spatial) hold(resident, 'all of a range is there at once');
               const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
-              if (training) assert.ok(rows % height === 0 || rows === batch, what);
-              if (positions < spatial) assert.ok(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, what);
-              // Per channel: six doubles; four doubles and three floats a series.
+              if (task.blocks) hold(rows % height === 0 || rows === batch, 'pieces end where blocks do');
+              if (positions < spatial)
+                hold(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, 'only a slab of its own is cut');
+              // The header's: for each channel six doubles, for its gradient ten more and six for the output's; for each series four
+              // doubles and three floats, for the gradient six and eight.
               const series = columns ? spatial : 1;
-              assert.deepEqual(regions, [48, 32 * series, 12 * series], what);
-              // The regions, and the largest piece with its padding, end in the memory, and so does a resident range that is copied.
-              const state = range * (48 + 44 * series);
+              const bytes = /gradient/.test(name) ? [176, 48 * series, 32 * series] : [48, 32 * series, 12 * series];
+              hold(`${[numbers, sums, folded]}` === `${bytes}`, 'regions have room for what the header says');
+              // The regions, and the tiles of the largest piece, padded and each in pages of its own, end in the memory. The work
+              // area begins anywhere in its page.
+              const state = range * (numbers + sums + folded);
               const stride = range * spatial + 15;
               const held = resident ? batch : rows;
-              const length = resident ? spatial : positions;
-              // The work area begins anywhere in its page.
-              const tile = state + 4095 + 2048 + 16;
-              const end = tile + 4 * (1023 + (held - 1) * stride + range * length);
-              assert.ok(end <= budget, what);
+              const length = (held - 1) * stride + range * (resident ? spatial : positions);
+              const tile = 4096 * Math.ceil((4 * length) / 4096) + 4096;
+              const end = state + 4095 + 2048 + 16 + (task.tiles - 1) * tile + 4 * (1023 + length);
+              hold(end <= budget, 'it fits');
               planned++;
             }
-  assert.ok(planned > 10000, `${planned} plans`);
+  assert.ok(planned > 100000, `${planned} plans`);
 });
 
 test('the layout follows from the dimensions alone', () => {
   for (const batch of DIMENSIONS)
     for (const spatial of DIMENSIONS) {
       const layouts = new Set();
-      for (const budget of BUDGETS)
-        for (const training of [true, false])
-          for (const home of [true, false])
-            layouts.add(makePlan({ batch, channels: 7, spatial, training }, budget, home).columns);
+      for (const task of Object.values(TASKS))
+        for (const budget of budgetsOf(task))
+          for (const home of [true, false]) layouts.add(makePlan({ batch, channels: 7, spatial }, task, budget, home).columns);
       assert.equal(layouts.size, 1, `${batch}, ${spatial}`);
     }
 });
 
 test('the plans of well-known shapes', () => {
-  const plan = (batch, channels, spatial, training = true, home = false) =>
-    makePlan({ batch, channels, spatial, training }, 8 << 20, home);
+  const plan = (batch, channels, spatial, task = TASKS.training, home = false) =>
+    makePlan({ batch, channels, spatial }, task, 8 << 20, home);
   assert.equal(plan(2, 2, 4).range, 2, 'a tiny tensor in one piece');
   assert.ok(plan(2, 2, 4).resident);
   assert.ok(plan(32, 64, 112 * 112).resident, 'a channel that fits is resident');
@@ -78,8 +102,10 @@ test('the plans of well-known shapes', () => {
   assert.equal(plan(1e6, 64, 1).range, 64);
   assert.ok(plan(1, 1e7, 1).range < 1e7, 'ten million channels are taken in ranges');
   assert.ok(plan(1, 1, 1e9).positions < 1e9);
-  assert.ok(!plan(32, 64, 112 * 112, false).resident, 'inference streams');
-  assert.ok(!plan(32, 64, 112 * 112, true, true).resident, 'at home nothing is copied');
+  for (const name of ['inference', 'moments', 'gradient in inference, relu'])
+    assert.ok(!plan(32, 64, 112 * 112, TASKS[name]).resident, `${name} streams`);
+  assert.ok(plan(32, 64, 56 * 56, TASKS['gradient, relu']).resident, 'three tiles that fit are resident');
+  assert.ok(!plan(32, 64, 112 * 112, TASKS.training, true).resident, 'at home nothing is copied');
 });
 
 for (const shape of [

@@ -2,7 +2,7 @@
  * channel is finite, so that it can judge the bounds of docs/numerics.md. Arrays in, arrays out; no tensors, no checks. */
 
 /** a + b as the rounded sum and its exact error (Knuth). */
-function twoSum(a, b) {
+export function twoSum(a, b) {
   const sum = a + b;
   const part = sum - a;
   return [sum, a - (sum - part) + (b - part)];
@@ -16,7 +16,7 @@ function split(a) {
 }
 
 /** a · b as the rounded product and its exact error. */
-function twoProduct(a, b) {
+export function twoProduct(a, b) {
   const product = a * b;
   const [a1, a2] = split(a);
   const [b1, b2] = split(b);
@@ -24,7 +24,7 @@ function twoProduct(a, b) {
 }
 
 /** A running sum in double-double. */
-class Sum {
+export class Sum {
   high = 0;
   low = 0;
   add(value) {

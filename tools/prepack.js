@@ -30,7 +30,7 @@ function place(comments) {
   return types;
 }
 
-for (const file of [...ENTRIES, 'arena']) {
+for (const file of [...ENTRIES, 'arena', 'fold', 'layer', 'moments']) {
   // TypeScript rejects private names where it compiles for engines older than ES2015, its default up to version 5.
   const types = place(readFileSync(`cjs/emitted/${file}.d.ts`, 'utf8')).replace(/^ +#private;\n/gm, '');
   writeFileSync(`types/${file}.d.ts`, types);

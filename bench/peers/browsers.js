@@ -6,16 +6,12 @@ import { join } from 'node:path';
 import { engines, launch } from '../../tests/browsers/drivers.js';
 import { sizeOf } from '../../tests/data.js';
 import { serve } from '../../tools/serve.js';
+import { MODES, nameOf, placeOf } from '../cases.js';
 import { machine } from '../machine.js';
 import { bundle } from './bundle.js';
 import { browserComparison } from './report.js';
 
-const SHAPES = [
-  [64, 512, 1, 1],
-  [1, 3, 224, 224],
-  [8, 64, 56, 56],
-  [32, 64, 112, 112],
-];
+const CASES = ['64,512,1,1', '1,3,224,224', '8,64,56,56', '32,64,112,112', '8,56,56,64,last'];
 const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
 
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-browsers-'));
@@ -31,19 +27,13 @@ const browsers = [];
 for (const engine of named.length > 0 ? named : engines) {
   const browser = await launch(engine);
   const cases = [];
-  for (const shape of SHAPES)
-    for (const training of [true, false]) {
-      const report = await browser.visit(`${server.url}/?shape=${shape}&training=${training}`, 180);
-      cases.push({ shape, training, n: sizeOf(shape), together: report.calls, failures: report.failures });
+  for (const text of CASES)
+    for (const mode of MODES) {
+      const report = await browser.visit(`${server.url}/?place=${text}&mode=${mode}`, 180);
+      const place = placeOf(text);
+      cases.push({ ...place, mode, n: sizeOf(place.shape), together: report.calls, failures: report.failures });
       const failed = Object.entries(report.failures).map((pair) => pair.join(': '));
-      console.log(
-        browser.name,
-        `(${shape})`,
-        training ? 'training' : 'inference',
-        report.backend,
-        report.isolated ? '' : 'not isolated',
-        ...failed,
-      );
+      console.log(browser.name, nameOf(place), mode, report.backend, report.isolated ? '' : 'not isolated', ...failed);
     }
   browsers.push({ name: browser.name, cases });
   await browser.close();

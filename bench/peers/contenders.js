@@ -1,44 +1,59 @@
-/* The contenders in JavaScript, each at its best: from a problem (cases.js) to its calls by name, each with what it last
- * returned, in the order B, C, H, W. A call that ends in "alone" or "arena" computes on data that lie on the contender's side
- * already, and leaves its result there. What `fill` does comes before the first run.
+/* The contenders in JavaScript, each at its best: from a problem (cases.js) to its calls by name, each with the arrays that it last
+ * returned, laid out as X is: the output, or the three gradients. A call that ends in "alone" or "arena" computes on data that lie
+ * on the contender's side already, and leaves its result there. What `fill` does comes before the first run.
  * Runs in Node and in pages. */
+import { callOf, dimensionsOf } from '../cases.js';
 import { batchNormalizationModel } from './onnx.js';
 
-/** Both ways to call a function (X, …, options) → triple. */
-export function twoWays(name, compute, { X, rest }) {
-  const out = new Float32Array(X.data.length);
+/** A call that remembers its results. */
+function remembered(call) {
   let last;
-  const way = (options) => ({
-    run: () => {
-      last = compute(X, ...rest, options);
-    },
-    output: () => last[0].data,
-  });
-  return { [`${name}, out`]: way({ out }), [`${name}, fresh`]: way({}) };
-}
-
-/** From tensor to tensor of one arena, and in place there. */
-export function inArena(name, compute, Arena, { X, rest }) {
-  const arena = new Arena(2 * (X.data.byteLength + 64));
-  const [from, to] = [arena.tensor(X.shape), arena.tensor(X.shape)];
-  from.data.set(X.data);
-  const way = (source) => ({ run: () => compute(source, ...rest, { out: to }), output: () => to.data });
   return {
-    [`${name}, arena`]: way(from),
-    [`${name}, arena in place`]: { fill: () => to.data.set(X.data), ...way(to) },
+    run: () => {
+      last = call();
+    },
+    output: () => last.map(({ data }) => data),
   };
 }
 
-export async function onnxruntime(name, ort, { X, rest }, options, { reuses, layers }) {
+/** Both ways to call what is called as the package's functions are (callOf). */
+export function twoWays(name, functions, given) {
+  const out = new Float32Array(given.X.data.length);
+  const way = (options) => remembered(callOf(functions, given, options));
+  return { [`${name}, out`]: way({ out }), [`${name}, fresh`]: way({}) };
+}
+
+/** From tensor to tensor of one arena; and in place there, which a gradient would make another one in every call. */
+export function inArena(name, functions, Arena, given) {
+  const { X, gradOutput } = given;
+  const arena = new Arena((gradOutput ? 3 : 2) * (X.data.byteLength + 64));
+  const within = (tensor) => {
+    const copy = arena.tensor(X.shape);
+    copy.data.set(tensor.data);
+    return copy;
+  };
+  const there = { ...given, X: within(X), gradOutput: gradOutput && within(gradOutput) };
+  const to = arena.tensor(X.shape);
+  const way = (problem) => remembered(callOf(functions, problem, { out: to }));
+  const calls = { [`${name}, arena`]: way(there) };
+  if (!gradOutput) calls[`${name}, arena in place`] = { fill: () => to.data.set(X.data), ...way({ ...there, X: to }) };
+  return calls;
+}
+
+/** The channels are ONNX's second dimension: where they are the last, all before them count as one. */
+export async function onnxruntime(name, ort, given, options, { reuses, layers }) {
+  const { X, rest } = given;
   const [gamma, beta, mean, variance, momentum, epsilon, training] = rest;
+  const { batch, channels } = dimensionsOf(given);
+  const shape = given.axis === -1 ? [batch, channels] : X.shape;
   const tensor = (data) => new ort.Tensor('float32', data, [data.length]);
-  const feeds = { X: new ort.Tensor('float32', X.data, X.shape), scale: tensor(gamma), B: tensor(beta) };
+  const feeds = { X: new ort.Tensor('float32', X.data, shape), scale: tensor(gamma), B: tensor(beta) };
   Object.assign(feeds, { mean: tensor(mean), var: tensor(variance) });
   const out = new Float32Array(reuses ? X.data.length : 0);
-  const fetches = { Y: new ort.Tensor('float32', out, reuses ? X.shape : [0]) };
+  const fetches = { Y: new ort.Tensor('float32', out, reuses ? shape : [0]) };
   if (training) Object.assign(fetches, { newMean: tensor(mean.slice()), newVar: tensor(variance.slice()) });
   const open = async (count) => {
-    const model = batchNormalizationModel(X.shape, { training, epsilon, momentum, layers: count });
+    const model = batchNormalizationModel(shape, { training, epsilon, momentum, layers: count });
     return ort.InferenceSession.create(model, { intraOpNumThreads: 1, interOpNumThreads: 1, ...options });
   };
   const one = await open(1);
@@ -48,10 +63,10 @@ export async function onnxruntime(name, ort, { X, rest }, options, { reuses, lay
       run: async () => {
         last = await one.run(feeds);
       },
-      output: () => last.Y.data,
+      output: () => [last.Y.data],
     },
   };
-  if (reuses) calls[`${name}, out`] = { run: () => one.run(feeds, fetches), output: () => out };
+  if (reuses) calls[`${name}, out`] = { run: () => one.run(feeds, fetches), output: () => [out] };
   // Nine layers less one, by eight: into the same output where that goes, as new pages cost more than a layer.
   if (layers && X.data.length <= 2 ** 23) {
     const nine = await open(9);
@@ -63,63 +78,73 @@ export async function onnxruntime(name, ort, { X, rest }, options, { reuses, lay
   return calls;
 }
 
-/** TensorFlow.js wants channels last: X is given to it so. */
-export async function tensorflow(tf, backend, { X, rest }) {
-  // Its cpu backend takes half a minute for the next larger tensor, and several copies of it.
-  if (backend === 'cpu' && X.data.length > 2 ** 23) throw new Error('left out above 32 MB');
+/** TensorFlow.js wants channels last: all is given to it so. It has no gradient by itself: what takes it computes the output too. */
+export async function tensorflow(tf, backend, given) {
+  const { X, rest, gradOutput, options } = given;
+  // For the next larger tensor they take from ten seconds to minutes, and several copies of it.
+  const most = { cpu: gradOutput ? 4 : 32, wasm: gradOutput ? 32 : Infinity }[backend];
+  if (X.data.byteLength > most * 2 ** 20) throw new Error(`left out above ${most} MB`);
   await tf.setBackend(backend);
   await tf.ready();
-  const [gamma, beta, mean, variance, momentum, epsilon, training] = rest;
-  const [batch, channels, height, width] = X.shape;
-  const spatial = height * width;
-  const last = [batch, height, width, channels];
-  const data = new Float32Array(X.data.length);
-  for (let b = 0; b < batch; b++)
-    for (let c = 0; c < channels; c++)
-      for (let i = 0; i < spatial; i++) data[(b * spatial + i) * channels + c] = X.data[(b * channels + c) * spatial + i];
-  const [g, o, m, v] = [gamma, beta, mean, variance].map((values) => tf.tensor1d(values));
-  const compute = (x) => {
-    if (!training) return [tf.batchNorm4d(x, m, v, o, g, epsilon)];
+  const { batch, channels, spatial } = dimensionsOf(given);
+  const last = [batch, 1, spatial, channels];
+  /** Channels last, or back. */
+  const moved = (values, toLast) => {
+    if (spatial === 1) return values;
+    const result = new Float32Array(values.length);
+    for (let b = 0, first = 0; b < batch; b++)
+      for (let c = 0; c < channels; c++)
+        for (let i = 0; i < spatial; i++, first++) {
+          const at = (b * spatial + i) * channels + c;
+          if (toLast) result[at] = values[first];
+          else result[first] = values[at];
+        }
+    return result;
+  };
+  const data = [X, gradOutput].filter(Boolean).map((tensor) => moved(tensor.data, true));
+  const [gamma, beta, mean, variance, momentum] = rest ?? [options.gamma, options.beta];
+  const epsilon = rest ? rest[5] : options.epsilon;
+  const [g, o, m, v] = [gamma, beta, mean, variance].map((values) => values && tf.tensor1d(values));
+  const normalize = (x, scale, shift) => {
     const moments = tf.moments(x, [0, 1, 2]);
+    return [tf.batchNorm4d(x, moments.mean, moments.variance, shift, scale, epsilon), moments];
+  };
+  const compute = (x, gradient) => {
+    if (gradient) return tf.grads((...args) => normalize(...args)[0])([x, g, o], gradient);
+    if (!rest[6]) return [tf.batchNorm4d(x, m, v, o, g, epsilon)];
+    const [y, moments] = normalize(x, g, o);
     const running = (old, now) => tf.add(tf.mul(old, momentum), tf.mul(now, 1 - momentum));
-    const y = tf.batchNorm4d(x, moments.mean, moments.variance, o, g, epsilon);
     return [y, running(m, moments.mean), running(v, moments.variance)];
   };
-  const there = tf.tensor4d(data, last);
-  const channelsFirst = (values) => {
-    const output = new Float32Array(values.length);
-    for (let b = 0; b < batch; b++)
-      for (let c = 0; c < channels; c++)
-        for (let i = 0; i < spatial; i++) output[(b * channels + c) * spatial + i] = values[(b * spatial + i) * channels + c];
-    return output;
-  };
-  let result;
+  const tensors = () => data.map((values) => tf.tensor4d(values, last));
+  const there = tensors();
+  const results = ([main, ...others]) => [moved(main, false), ...others];
+  let found;
   const name = `tfjs-${backend}`;
   return {
     [`${name}, fresh`]: {
       run: () => {
         tf.setBackend(backend); // the other one may be in use; there already, it is synchronous
         tf.tidy(() => {
-          const results = compute(tf.tensor4d(data, last));
-          [result] = results.map((y) => y.dataSync());
+          found = compute(...tensors()).map((y) => y.dataSync());
         });
       },
-      output: () => channelsFirst(result),
+      output: () => results(found),
     },
     [`${name}, alone`]: {
       run: () => {
         tf.setBackend(backend);
         tf.tidy(() => {
-          compute(there);
+          compute(...there);
         });
       },
       // The same again, as its results are let go. (tidy would look for tensors in all values of what it is returned.)
       output: () => {
         let values;
         tf.tidy(() => {
-          values = compute(there)[0].dataSync();
+          values = compute(...there).map((y) => y.dataSync());
         });
-        return channelsFirst(values);
+        return results(values);
       },
     },
   };

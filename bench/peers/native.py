@@ -21,12 +21,13 @@ if LIBRARY == "PyTorch":
     torch.set_grad_enabled(False)
 
 
-def with_numpy(x, gamma, beta, mean, var, momentum, epsilon, training, out):
+def with_numpy(x, axis, gamma, beta, mean, var, momentum, epsilon, training, out):
     """The definition, with as few passes and temporaries as NumPy allows."""
     if training:
-        batch_mean = x.mean(axis=(0, 2, 3), keepdims=True)
+        letters = "abcdefgh"[: x.ndim]
+        batch_mean = x.mean(axis=tuple(k for k in range(x.ndim) if k != axis % x.ndim), keepdims=True)
         out = np.subtract(x, batch_mean, out=out)
-        batch_var = (np.einsum("bchw,bchw->c", out, out) / (x.size / x.shape[1])).reshape(mean.shape)
+        batch_var = (np.einsum(f"{letters},{letters}->{letters[axis]}", out, out) / (x.size / x.shape[axis])).reshape(mean.shape)
         out *= gamma / np.sqrt(batch_var + epsilon)
         mean, var = (momentum * mean + (1 - momentum) * batch_mean, momentum * var + (1 - momentum) * batch_var)
     else:
@@ -36,21 +37,34 @@ def with_numpy(x, gamma, beta, mean, var, momentum, epsilon, training, out):
     return out, mean, var
 
 
-def prepare(shape, training, momentum, epsilon, values, gammas, path):
-    """The calls, by name. values: gamma, beta, mean and var of every channel; gammas: how many of the first."""
-    x = np.fromfile(path, np.float32).reshape(shape)
-    gamma, beta, mean, var = (np.full((1, shape[1], 1, 1), value, np.float32) for value in values)
-    gamma = gamma[:, :gammas]
+def prepare(shape, axis, gradient, training, momentum, epsilon, values, gammas, path):
+    """By name the calls, and what makes arrays of their results, laid out as X. values: gamma, beta, mean and var of every channel;
+    gammas: how many of the first. In the file X and, for the gradient, that of the output."""
+    x, *gradients = np.fromfile(path, np.float32).reshape(-1, *shape)
+    sizes = [1] * len(shape)
+    sizes[axis] = shape[axis]
+    gamma, beta, mean, var = (np.full(sizes, value, np.float32) for value in values)
+    gamma = gamma.take(range(gammas), axis)
     if LIBRARY == "NumPy":
         out = np.zeros_like(x)
-        return {
-            "NumPy, out": lambda: with_numpy(x, gamma, beta, mean, var, momentum, epsilon, training, out)[0],
-            "NumPy, fresh": lambda: with_numpy(x, gamma, beta, mean, var, momentum, epsilon, training, None)[0],
-        }
-    tx = torch.from_numpy(x)
+        call = lambda into: lambda: with_numpy(x, axis, gamma, beta, mean, var, momentum, epsilon, training, into)[:1]
+        return {"NumPy, out": (call(out), call(out)), "NumPy, fresh": (call(None), call(None))}
+    # Its channels are the second dimension; where they are the last in memory, it knows.
+    tx, *tg = (torch.movedim(torch.from_numpy(a), axis, 1) for a in (x, *gradients))
     g, b, m, v = (torch.from_numpy(a.reshape(-1).copy()) for a in (gamma, beta, mean, var))
-    call = lambda: torch.batch_norm(tx, g, b, m, v, training, 1 - momentum, epsilon, False).numpy()
-    return {"PyTorch, out": call, "PyTorch, fresh": call}
+    if gradient:
+        _, saved_mean, saved_inverse = torch.native_batch_norm(tx, g, b, m, v, True, 1 - momentum, epsilon)
+        # With an output, it computes into a new one and copies that.
+        backward = torch.ops.aten.native_batch_norm_backward
+        call = lambda: backward(tg[0], tx, g, m, v, saved_mean, saved_inverse, True, epsilon, [True] * 3)
+    else:
+        call = lambda: (torch.batch_norm(tx, g, b, m, v, training, 1 - momentum, epsilon, False),)
+
+    def as_arrays():
+        main, *others = call()
+        return [torch.movedim(main, 1, axis).numpy(), *(a.numpy() for a in others)]
+
+    return {"PyTorch, out": (call, as_arrays), "PyTorch, fresh": (call, as_arrays)}
 
 
 calls = {}
@@ -64,9 +78,9 @@ def do(request):
         calls.update(prepare(*request["args"]))
         return list(calls)
     if request["do"] == "output":
-        return np.ascontiguousarray(calls[request["name"]]()).tofile(request["path"])
+        return np.concatenate([np.ravel(a) for a in calls[request["name"]][1]()]).tofile(request["path"])
     if request["do"] == "time":
-        call, begin = calls[request["name"]], time.perf_counter_ns()
+        (call, _), begin = calls[request["name"]], time.perf_counter_ns()
         for _ in range(request["inner"]):
             call()
         return (time.perf_counter_ns() - begin) / request["inner"]

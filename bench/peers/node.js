@@ -1,18 +1,36 @@
 /* The contenders as Node runs them, the native ones included. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { call } from '../../js/call.js';
-import { Arena, batchNormalization } from '../../js/index.js';
-import { tuned } from '../plain.js';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
+import { Arena, batchNormalization, batchNormalizationGradient } from '../../js/index.js';
+import { dimensionsOf } from '../cases.js';
+import { tunedFunctions } from '../plain.js';
 import { inArena, onnxruntime, tensorflow, twoWays } from './contenders.js';
 
 const require = createRequire(import.meta.url);
 const versionOf = (name) =>
   JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version;
+
+/** The gradients of TensorFlow.js's operations: they are in modules that Node cannot import as they are. */
+function registerGradients() {
+  const { outputFiles } = buildSync({
+    stdin: {
+      contents: "import '@tensorflow/tfjs-core/dist/register_all_gradients';",
+      resolveDir: fileURLToPath(new URL('.', import.meta.url)),
+    },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    write: false,
+    logLevel: 'error',
+  });
+  new Function('require', outputFiles[0].text)(require);
+}
 
 /** TensorFlow.js with one of its backends. */
 function withTensorflow(backend, problem) {
@@ -22,6 +40,7 @@ function withTensorflow(backend, problem) {
     library.setThreadsCount(1);
     library.setWasmPaths(new URL('node_modules/@tensorflow/tfjs-backend-wasm/dist/', import.meta.url).pathname);
   }
+  if (problem.gradOutput) registerGradients();
   return tensorflow(tf, backend, problem);
 }
 
@@ -53,9 +72,13 @@ function python(library, env) {
   };
 }
 
-async function native(library, { X, rest }, ways = ['out', 'fresh']) {
-  const [gamma, beta, mean, variance, momentum, epsilon, training] = rest;
+async function native(library, given, ways = ['out', 'fresh']) {
+  const { X, axis, rest, gradOutput, options } = given;
+  const { channels } = dimensionsOf(given);
+  const forward = rest ?? [options.gamma, options.beta, [0], [1], 0.1, options.epsilon, true];
+  const [gamma, beta, mean, variance, momentum, epsilon, training] = forward;
   const values = [gamma, beta, mean, variance].map((numbers) => numbers[0]);
+  const tensors = [X, gradOutput].filter(Boolean);
   const calls = {};
   for (const way of ways) {
     const name = `${library}, ${way}`;
@@ -71,14 +94,17 @@ async function native(library, { X, rest }, ways = ['out', 'fresh']) {
       run: () => ask({ do: 'time', name, inner: 1 }),
       output: async () => {
         await ask({ do: 'output', name, path: file });
-        return new Float32Array(new Uint8Array(readFileSync(file)).buffer);
+        const all = new Float32Array(new Uint8Array(readFileSync(file)).buffer);
+        const n = X.data.length;
+        return [all.subarray(0, n), all.subarray(n, n + channels), all.subarray(n + channels)];
       },
       memory: () => ask({ do: 'memory' }),
       close,
     };
     try {
-      writeFileSync(file, X.data);
-      await ask({ do: 'prepare', args: [X.shape, training, momentum, epsilon, values, gamma.length, file] });
+      for (const { data } of tensors) appendFileSync(file, data);
+      const settings = [X.shape, axis, Boolean(gradOutput), training, momentum, epsilon, values, gamma.length, file];
+      await ask({ do: 'prepare', args: settings });
     } catch (error) {
       for (const each of Object.values(calls)) each.close();
       throw error;
@@ -87,21 +113,25 @@ async function native(library, { X, rest }, ways = ['out', 'fresh']) {
   return calls;
 }
 
-/** What each peer is, and how its calls are made: all, or the ways that are named, where others would cost time or memory. */
+const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
+
+/** What each peer is, whether it has no gradient, and how its calls are made: all, or the ways that are named, where others would cost
+ * time or memory. */
 export const CONTENDERS = {
   batchnorm: {
     version: 'this',
     prepare: (problem, ways = ['out', 'fresh', 'arena']) => ({
-      ...twoWays('batchnorm', batchNormalization, problem),
-      ...(ways.includes('arena') ? inArena('batchnorm', batchNormalization, Arena, problem) : {}),
+      ...twoWays('batchnorm', ours, problem),
+      ...(ways.includes('arena') ? inArena('batchnorm', ours, Arena, problem) : {}),
     }),
   },
   'plain JS': {
     version: 'bench/plain.js',
-    prepare: (problem) => twoWays('plain JS', (...args) => call(tuned, ...args), problem),
+    prepare: (problem) => twoWays('plain JS', tunedFunctions, problem),
   },
   'onnxruntime-web': {
     version: versionOf('onnxruntime-web'),
+    forwardOnly: true,
     async prepare(problem) {
       const ort = await import('./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs');
       ort.env.wasm.numThreads = 1;
@@ -111,6 +141,7 @@ export const CONTENDERS = {
   },
   'onnxruntime-node': {
     version: versionOf('onnxruntime-node'),
+    forwardOnly: true,
     prepare: (problem) =>
       onnxruntime(
         'onnxruntime-node',
@@ -123,7 +154,7 @@ export const CONTENDERS = {
   'tfjs-wasm': { version: versionOf('@tensorflow/tfjs-backend-wasm'), prepare: (problem) => withTensorflow('wasm', problem) },
   'tfjs-cpu': { version: versionOf('@tensorflow/tfjs-backend-cpu'), prepare: (problem) => withTensorflow('cpu', problem) },
   PyTorch: { native: true, prepare: (problem, ways) => native('PyTorch', problem, ways) },
-  NumPy: { native: true, prepare: (problem, ways) => native('NumPy', problem, ways) },
+  NumPy: { native: true, forwardOnly: true, prepare: (problem, ways) => native('NumPy', problem, ways) },
 };
 
 /** A native peer's version, null if it is not installed. */

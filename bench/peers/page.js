@@ -1,24 +1,26 @@
 /* The comparison in a page: one case, that of the address's query. Leaves its results in globalThis.report. */
 
-import { call } from '../../js/call.js';
-import { Arena, backend, batchNormalization } from '../../js/index.js';
-import { problem } from '../cases.js';
-import { tuned } from '../plain.js';
+import '@tensorflow/tfjs-core/dist/register_all_gradients';
+import { Arena, backend, batchNormalization, batchNormalizationGradient } from '../../js/index.js';
+import { placeOf, problemOf } from '../cases.js';
+import { tunedFunctions } from '../plain.js';
 import { inArena, twoWays } from './contenders.js';
 import { measure } from './measure.js';
 import { contenders } from './web.js';
 
 const query = new URLSearchParams(location.search);
-const given = problem(query.get('shape').split(',').map(Number), query.get('training') === 'true');
+const mode = query.get('mode');
+const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
+const peers = mode === 'gradient' ? { 'tfjs-wasm': contenders['tfjs-wasm'] } : contenders;
 const results = await measure(
-  given,
+  problemOf(placeOf(query.get('place')), mode),
   {
     batchnorm: async (each) => ({
-      ...twoWays('batchnorm', batchNormalization, each),
-      ...inArena('batchnorm', batchNormalization, Arena, each),
+      ...twoWays('batchnorm', ours, each),
+      ...inArena('batchnorm', ours, Arena, each),
     }),
-    'plain JS': async (each) => twoWays('plain JS', (...args) => call(tuned, ...args), each),
-    ...contenders,
+    'plain JS': async (each) => twoWays('plain JS', tunedFunctions, each),
+    ...peers,
   },
   { seconds: 2, sample: 2e6 },
 );

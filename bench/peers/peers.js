@@ -1,4 +1,4 @@
-/* This package against its peers: npm run bench:peers [-- --quick] [-- 8,64,56,56 …]
+/* This package against its peers: npm run bench:peers [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
  * Every case runs in a process of its own, and every peer once more in one alone with the copy. Verified before it is timed;
  * variants by turns; medians. Writes results.json, docs/comparison.md and its plots unless --quick or shapes are given;
  * --report writes the latter two from the former. */
@@ -7,8 +7,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
+import { moments } from '../../js/index.js';
 import { normalTensor, sizeOf, tensor } from '../../tests/data.js';
-import { largestError, megabytes, problem, quartiles, SHAPES } from '../cases.js';
+import { largestError, MODES, megabytes, nameOf, PLACE, PLACES, placeOf, problem, problemOf, quartiles } from '../cases.js';
 import { machine } from '../machine.js';
 import { measure } from './measure.js';
 import { CONTENDERS, nativeVersion, PYTHON } from './node.js';
@@ -19,9 +20,9 @@ const quick = args.includes('--quick');
 
 /* ---- one case, in a process of its own ---------------------------------------------------------------------------- */
 
-const measureCase = ({ shape, training, contenders, seconds }) =>
+const measureCase = ({ place, mode, contenders, seconds }) =>
   measure(
-    problem(shape, training),
+    problemOf(place, mode),
     Object.fromEntries(contenders.map((name) => [name, async (given) => CONTENDERS[name].prepare(given)])),
     { seconds, sample: 2e5 },
   );
@@ -35,12 +36,18 @@ const HARD = {
   'constant 0.1': () => tensor([4, 8, 64, 64], () => 0.1),
 };
 
-async function exactness({ contenders }) {
+async function exactness({ contenders, mode }) {
   const errors = {};
   for (const [data, make] of Object.entries(HARD)) {
     const X = make();
+    const { shape } = X;
     const rest = [1, 0.5, 0, 1].map((value) => new Float32Array(8).fill(value));
-    const given = { X, rest: [...rest, 0.1, 1e-5, true] };
+    const [gamma, beta] = rest;
+    const given =
+      mode === 'gradient'
+        ? { gradOutput: normalTensor(shape, 4), options: { gamma, beta, epsilon: 1e-5, statistics: moments(X) } }
+        : { rest: [...rest, 0.1, 1e-5, true], options: {} };
+    Object.assign(given, { shape, axis: 1, X });
     for (const contender of contenders)
       for (const [name, { run, output, close }] of Object.entries(await CONTENDERS[contender].prepare(given))) {
         if (name.endsWith('fresh')) {
@@ -55,12 +62,12 @@ async function exactness({ contenders }) {
 
 /** What it does with a gamma that is one too short. */
 async function wrongGamma({ contender }) {
-  const { X, rest } = problem([2, 3, 4, 4], false);
+  const { rest, ...given } = problem([2, 3, 4, 4], false);
   try {
-    const calls = await CONTENDERS[contender].prepare({ X, rest: [rest[0].slice(1), ...rest.slice(1)] });
+    const calls = await CONTENDERS[contender].prepare({ ...given, rest: [rest[0].slice(1), ...rest.slice(1)] });
     const { run, output } = calls[`${contender}, fresh`];
     await run();
-    const wrong = (await output()).filter((y) => !Number.isFinite(y)).length;
+    const wrong = (await output())[0].filter((y) => !Number.isFinite(y)).length;
     return `computes, without an error${wrong > 0 ? ' (NaN)' : ''}`;
   } catch (error) {
     return `refuses: ${error.message.split('\n')[0].slice(0, 110)}`;
@@ -162,15 +169,16 @@ function peakMemory(contenders) {
 }
 
 async function main() {
-  const chosen = args.filter((arg) => /^\d/.test(arg)).map((arg) => arg.split(',').map(Number));
-  const shapes = chosen.length > 0 ? chosen : SHAPES;
+  const chosen = args.filter((arg) => PLACE.test(arg)).map(placeOf);
+  const places = chosen.length > 0 ? chosen : PLACES;
   const versions = {};
   for (const [name, { version, native }] of Object.entries(CONTENDERS)) {
     const found = native ? await nativeVersion(name) : version;
     if (found) versions[name] = found;
     else console.error(`${name} is left out: apt-get install python3-numpy python3-torch`);
   }
-  const contenders = Object.keys(versions);
+  const all = Object.keys(versions);
+  const able = (mode) => all.filter((name) => mode !== 'gradient' || !CONTENDERS[name].forwardOnly);
   console.log(
     `${machine}\n${Object.entries(versions)
       .map((pair) => pair.join(' '))
@@ -178,16 +186,18 @@ async function main() {
   );
 
   const cases = [];
-  for (const shape of shapes)
-    for (const training of [true, false]) {
+  for (const place of places)
+    for (const mode of MODES) {
+      const { shape } = place;
+      const contenders = able(mode);
       const seconds = quick ? 2 : 6;
-      const { calls: together, failures } = inProcess('measureCase', { shape, training, contenders, seconds }).result;
+      const { calls: together, failures } = inProcess('measureCase', { place, mode, contenders, seconds }).result;
       const alone = {};
       for (const name of contenders)
         if (!(name in failures))
-          alone[name] = inProcess('measureCase', { shape, training, contenders: [name], seconds: quick ? 0.3 : 1 }).result.calls;
-      cases.push({ shape, training, n: sizeOf(shape), together, alone, failures });
-      console.log(`\n(${shape}) ${training ? 'training' : 'inference'}, ${megabytes(shape).toFixed(2)} MB`);
+          alone[name] = inProcess('measureCase', { place, mode, contenders: [name], seconds: quick ? 0.3 : 1 }).result.calls;
+      cases.push({ ...place, mode, n: sizeOf(shape), together, alone, failures });
+      console.log(`\n${nameOf(place)} ${mode}, ${megabytes(shape).toFixed(2)} MB`);
       for (const [name, why] of Object.entries(failures)) console.log(name.padEnd(36), why.slice(0, 160));
       for (const [name, { samples, error }] of Object.entries(together)) {
         const [low, mid, high] = quartiles(samples).map((time) => (time / sizeOf(shape)).toFixed(3));
@@ -204,10 +214,12 @@ async function main() {
     revision,
     versions,
     cases,
-    exactness: inProcess('exactness', { contenders }).result,
-    wrongGamma: Object.fromEntries(contenders.map((contender) => [contender, inProcess('wrongGamma', { contender }).result])),
-    startUp: startUp(contenders),
-    peakMemory: peakMemory(contenders),
+    exactness: Object.fromEntries(
+      ['training', 'gradient'].map((mode) => [mode, inProcess('exactness', { contenders: able(mode), mode }).result]),
+    ),
+    wrongGamma: Object.fromEntries(all.map((contender) => [contender, inProcess('wrongGamma', { contender }).result])),
+    startUp: startUp(all),
+    peakMemory: peakMemory(all),
     downloads: downloads(),
   };
   if (quick || chosen.length > 0) return void console.log(comparison(results));
@@ -220,10 +232,10 @@ const RESULTS = new URL('results.json', import.meta.url);
 function writeReport(results) {
   const docs = new URL('../../docs/', import.meta.url);
   writeFileSync(new URL('comparison.md', docs), comparison(results));
-  for (const training of [true, false])
+  for (const mode of MODES)
     for (const dark of [false, true]) {
-      const name = `comparison-${training ? 'training' : 'inference'}-${dark ? 'dark' : 'light'}.svg`;
-      writeFileSync(new URL(name, docs), plot(results, { training, dark }));
+      const name = `comparison-${mode}-${dark ? 'dark' : 'light'}.svg`;
+      writeFileSync(new URL(name, docs), plot(results, { mode, dark }));
     }
   console.log('Written: bench/peers/results.json, docs/comparison.md, its plots');
 }

@@ -1,6 +1,6 @@
 /* The results as Markdown and as plots. Pure: results in, text out. */
-import { quartiles } from '../cases.js';
-import { COPY } from './measure.js';
+import { MODES, nameOf, quartiles } from '../cases.js';
+import { COPY, WRONG } from './measure.js';
 
 const MB = 2 ** 20;
 const BROWSER = ['onnxruntime-web', 'tfjs-wasm', 'plain JS'];
@@ -8,11 +8,12 @@ const JAVASCRIPT = [...BROWSER, 'tfjs-cpu', 'onnxruntime-node'];
 
 const median = ({ samples }) => quartiles(samples)[1];
 
-/** Nanoseconds of the best of a contender's calls: with reuse where it has it, or fresh. */
+/** Nanoseconds of the best of a contender's calls: in its arena or with reuse where it has that, or fresh. */
 function time(results, contender, kind) {
   const reused = results[`${contender}, out`];
   const fresh = results[`${contender}, fresh`];
-  const call = kind === 'fresh' ? fresh : (reused ?? fresh);
+  const there = kind === 'arena' ? results[`${contender}, arena`] : undefined;
+  const call = kind === 'fresh' ? fresh : (there ?? reused ?? fresh);
   return call === undefined ? null : median(call);
 }
 
@@ -36,21 +37,29 @@ const duration = (nanoseconds) => {
   const [size, unit] = nanoseconds >= 1e6 ? [1e6, 'ms'] : nanoseconds >= 1e3 ? [1e3, 'µs'] : [1, 'ns'];
   return `${(nanoseconds / size).toPrecision(3).replace(/\.?0+$/, (zeros) => (zeros.startsWith('.') ? '' : zeros))} ${unit}`;
 };
-const shapeText = (shape) => `(${shape.join(', ')})`;
-const mode = (training) => (training ? 'training' : 'inference');
+const titled = (mode) => mode[0].toUpperCase() + mode.slice(1);
 const table = (head, rows) => [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 
+/** Those that were called in a mode: some have no gradient. */
+const contendersOf = ({ cases, versions }, mode) =>
+  Object.keys(versions).filter((name) =>
+    cases.some(
+      ({ mode: other, together, failures }) =>
+        other === mode && [...Object.keys(together), ...Object.keys(failures)].some((call) => call.split(',')[0] === name),
+    ),
+  );
+
 /** One mode, every contender: time, and how many times ours that is; the fastest in bold. */
-function timesTable({ cases, versions }, training, kind) {
-  const contenders = Object.keys(versions);
+function timesTable({ cases, versions }, mode, kind) {
+  const contenders = contendersOf({ cases, versions }, mode);
   const rows = cases
-    .filter((each) => each.training === training)
-    .map(({ shape, together, failures }) => {
+    .filter((each) => each.mode === mode)
+    .map(({ together, failures, ...place }) => {
       const times = contenders.map((name) => time(together, name, kind));
       const known = times.filter((value) => value !== null);
       const own = times[0] ?? median(together[COPY]);
       return [
-        shapeText(shape),
+        nameOf(place),
         ...times.map((value, k) => {
           if (value === null) return failures[`${contenders[k]}, fresh`]?.startsWith('wrong') ? 'wrong' : '–';
           const text = `${duration(value)}${value === own ? '' : `, ×${(value / own).toFixed(value / own < 10 ? 1 : 0)}`}`;
@@ -61,12 +70,18 @@ function timesTable({ cases, versions }, training, kind) {
   return table(['shape', ...contenders], rows);
 }
 
-/** The requirements: name, which contenders and shapes, ratio, its limit in training and inference. */
+const LARGE = ({ n }) => 4 * n >= MB / 2;
+const inColumns = ({ shape, axis }) => axis === -1 || String(shape).endsWith(',1,1');
+const inCaches = ({ n }) => 4 * n >= MB / 2 && 4 * n <= 32 * MB;
+
+/** The requirements: name, which contenders and cases, ratio, its limit in training, in inference and of the gradient. */
 const REQUIREMENTS = [
-  ['browser peers, 0.5 MB and more', BROWSER, ({ n }) => 4 * n >= MB / 2, 'out', 3, 2.5],
-  ['onnxruntime-node and NumPy, 0.5 MB and more', ['onnxruntime-node', 'NumPy'], ({ n }) => 4 * n >= MB / 2, 'out', 1, 1],
-  ['PyTorch, 0.5 MB and more', ['PyTorch'], ({ n }) => 4 * n >= MB / 2, 'out', 1, 0.5],
-  ['browser peers, fresh outputs, 0.5 MB and more', BROWSER, ({ n }) => 4 * n >= MB / 2, 'fresh', 1.5, 1.3],
+  ['browser peers, 0.5 MB and more', BROWSER, LARGE, 'out', 3, 2.5, 2],
+  ['onnxruntime-node and NumPy, 0.5 MB and more', ['onnxruntime-node', 'NumPy'], LARGE, 'out', 1, 1],
+  ['PyTorch, 0.5 MB and more', ['PyTorch'], LARGE, 'out', 1, 0.5],
+  ['PyTorch, from an arena, 0.5 to 32 MB', ['PyTorch'], (each) => inCaches(each) && !inColumns(each), 'arena', 1.2, 0.95, 1.2],
+  ['the same, channels last or one position', ['PyTorch'], (each) => inCaches(each) && inColumns(each), 'arena', 0.85, 0.95, 1.2],
+  ['browser peers, fresh outputs, 0.5 MB and more', BROWSER, LARGE, 'fresh', 1.5, 1.3],
   ['(2, 2, 2, 2), every library', null, ({ shape }) => String(shape) === '2,2,2,2', 'fresh', 1, 1],
   ['(64, 512, 1, 1), every JavaScript peer', JAVASCRIPT, ({ shape }) => String(shape) === '64,512,1,1', 'out', 1, 1],
 ];
@@ -74,18 +89,19 @@ const REQUIREMENTS = [
 /** The ratio in every case that a requirement is about: all in one process, and each alone. */
 function requirements({ cases, versions }) {
   return REQUIREMENTS.flatMap(([name, contenders, applies, kind, ...limits]) =>
-    [true, false].map((training, k) => {
+    limits.map((limit, k) => {
+      const mode = MODES[k];
       const found = [];
-      for (const each of cases.filter((one) => one.training === training && applies(one)))
+      for (const each of cases.filter((one) => one.mode === mode && applies(one)))
         for (const peer of (contenders ?? Object.keys(versions)).filter(
           (one) => one !== 'batchnorm' && time(each.together, one, kind) !== null,
         )) {
           const together = time(each.together, peer, kind) / time(each.together, 'batchnorm', kind);
           // Alone, each in copies of its own process: the machine's clock may differ from one to the next.
           const inCopies = (of) => time(each.alone[of], of, kind) / median(each.alone[of][COPY]);
-          found.push({ together, alone: inCopies(peer) / inCopies('batchnorm'), peer, shape: each.shape });
+          found.push({ together, alone: inCopies(peer) / inCopies('batchnorm'), peer, place: nameOf(each) });
         }
-      return { name, training, limit: limits[k], found };
+      return { name, mode, limit, found };
     }),
   );
 }
@@ -94,16 +110,14 @@ function requirementsTable(results) {
   const kinds = ['together', 'alone'];
   const rows = requirements(results)
     .filter(({ found }) => found.length > 0)
-    .map(({ name, training, limit, found }) => [
+    .map(({ name, mode, limit, found }) => [
       name,
-      mode(training),
+      mode,
       `≥ ${limit}`,
       ...kinds.map((kind) => {
         const [worst] = [...found].sort((a, b) => a[kind] - b[kind]);
-        const misses = found
-          .filter((one) => one[kind] < limit)
-          .map((one) => `${one[kind].toFixed(2)} ${one.peer} ${shapeText(one.shape)}`);
-        if (misses.length === 0) return `reached: ${worst[kind].toFixed(2)} ${worst.peer} ${shapeText(worst.shape)} at worst`;
+        const misses = found.filter((one) => one[kind] < limit).map((one) => `${one[kind].toFixed(2)} ${one.peer} ${one.place}`);
+        if (misses.length === 0) return `reached: ${worst[kind].toFixed(2)} ${worst.peer} ${worst.place} at worst`;
         return `**not reached** in ${misses.length} of ${found.length}: ${misses.join('; ')}`;
       }),
     ]);
@@ -111,19 +125,19 @@ function requirementsTable(results) {
 }
 
 function spreadTable({ cases }) {
-  const rows = cases.flatMap(({ shape, training, together, alone, failures }) =>
+  const rows = cases.flatMap(({ mode, together, alone, failures, ...place }) =>
     Object.keys(alone).flatMap((name) => {
       const whole = together[`${name}, out`] ? `${name}, out` : `${name}, fresh`;
       const there = ['arena', 'arena in place', 'alone'].map((way) => `${name}, ${way}`).filter((key) => together[key]);
       return [whole, ...there].map((key) => {
-        if (!together[key]) return [shapeText(shape), mode(training), key, failures[key], '', ''];
+        if (!together[key]) return [nameOf(place), mode, key, failures[key], '', ''];
         const cell = (result) => {
           if (!result[key]) return '–';
           const [low, mid, high] = quartiles(result[key].samples);
           return `${duration(mid)} [${duration(low)}–${duration(high)}] × ${(mid / median(result[COPY])).toFixed(2)}`;
         };
         const error = together[key].error;
-        return [shapeText(shape), mode(training), key, cell(together), cell(alone[name]), error === null ? '' : error.toFixed(2)];
+        return [nameOf(place), mode, key, cell(together), cell(alone[name]), error === null ? '' : error.toFixed(2)];
       });
     }),
   );
@@ -137,10 +151,12 @@ export function comparison(results) {
     error === null || !Number.isFinite(error) ? 'NaN' : error < 1000 ? error.toFixed(1) : error.toExponential(0);
   const kib = (bytes) =>
     bytes === undefined ? '–' : bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(2)} MB`;
-  const times = (kind) =>
-    [true, false]
-      .map((training) => `### ${training ? 'Training' : 'Inference'}\n\n${timesTable(results, training, kind)}`)
-      .join('\n\n');
+  const times = (kind) => MODES.map((mode) => `### ${titled(mode)}\n\n${timesTable(results, mode, kind)}`).join('\n\n');
+  const errorsTable = (errors) =>
+    table(
+      ['data', ...Object.keys(errors)],
+      Object.keys(errors.batchnorm).map((data) => [data, ...Object.values(errors).map((found) => ulps(found[data] ?? null))]),
+    );
   return `# Comparison
 
 Written by \`npm run bench:peers\`, at ${revision}. ${machine}. One thread each. ${Object.entries(versions)
@@ -149,10 +165,12 @@ Written by \`npm run bench:peers\`, at ${revision}. ${machine}. One thread each.
     .join(', ')}.
 
 The same work for each: a plain array of float32 in, one out, verified against float64 before it is timed. Medians; variants
-take turns, after 50 calls or half a second to warm up (what takes over a second is timed once). Every peer is called as suits it best: TensorFlow.js on data that lie
+take turns, after 50 calls or half a second to warm up (what takes over a second is timed once). "Last" are shapes whose channels are
+the last dimension. The gradient is in training, with the statistics that the forward call left; that of TensorFlow.js is its automatic
+differentiation, which computes the output as well. Every peer is called as suits it best: TensorFlow.js on data that lie
 channels last; onnxruntime-node, NumPy, PyTorch and plain JavaScript into an output that is reused (onnxruntime-web leaves an
 output that it was given unwritten, so it has fresh ones; TensorFlow.js has no reuse; of PyTorch, whose outputs are always
-new, that its allocator has been told to keep memory). Wrong is what is off by more than 16384 units in the last place. The
+new, that its allocator has been told to keep memory). Wrong is what is off by more than ${WRONG.forward} units in the last place, in a gradient by more than ${WRONG.gradient}. The
 fastest of each row in bold; × is
 how many times this package's time a peer takes, so that below 1 the peer is faster.
 
@@ -171,7 +189,7 @@ others are multiples of; TensorFlow.js's on tensors of its backend; onnxruntime'
 of up to 32 MB). For PyTorch, NumPy and plain JavaScript the whole call copies nothing. In place overwrites X; by copies is the
 whole call on plain arrays.
 
-${[true, false].map((training) => `### ${training ? 'Training' : 'Inference'}\n\n${aloneTable(results, training)}`).join('\n\n')}
+${MODES.map((mode) => `### ${titled(mode)}\n\n${aloneTable(results, mode)}`).join('\n\n')}
 
 ## What was set out to be reached
 
@@ -183,10 +201,12 @@ ${requirementsTable(results)}
 
 Training, gamma 1, beta 0.5, epsilon 10⁻⁵; of the largest of |output|, |beta| and |output − beta|.
 
-${table(
-  ['data', ...contenders],
-  Object.keys(exactness[contenders[0]]).map((data) => [data, ...contenders.map((name) => ulps(exactness[name]?.[data] ?? null))]),
-)}
+${errorsTable(exactness.training)}
+
+The gradient, of gradients of mean 0 and deviation 1: of gradInput, in those of the larger of the two terms whose difference it is; of
+gradGamma and gradBeta, in theirs or of √N · the root mean square of the gradients, whichever is larger.
+
+${errorsTable(exactness.gradient)}
 
 ## Beside the speed
 
@@ -209,11 +229,11 @@ ${spreadTable(results)}
 `;
 }
 
-function aloneTable({ cases, versions }, training) {
-  const peers = Object.keys(versions).slice(1);
+function aloneTable({ cases, versions }, mode) {
+  const peers = contendersOf({ cases, versions }, mode).slice(1);
   const rows = cases
-    .filter((each) => each.training === training)
-    .map(({ shape, together }) => {
+    .filter((each) => each.mode === mode)
+    .map(({ together, ...place }) => {
       const own = timeAlone(together, 'batchnorm');
       const inPlace = together['batchnorm, arena in place'];
       const others = [
@@ -222,7 +242,7 @@ function aloneTable({ cases, versions }, training) {
         ...peers.map((name) => timeAlone(together, name)),
       ];
       const cell = (value) => (value === null || own === null ? '–' : `${duration(value)}, ×${(value / own).toFixed(1)}`);
-      return [shapeText(shape), own === null ? '–' : duration(own), ...others.map(cell)];
+      return [nameOf(place), own === null ? '–' : duration(own), ...others.map(cell)];
     });
   return table(['shape', 'batchnorm, arena', 'arena, in place', 'batchnorm, by copies', ...peers], rows);
 }
@@ -232,9 +252,10 @@ function aloneTable({ cases, versions }, training) {
 const COLORS = ['#e4572e', '#8d99ae', '#2a9d8f', '#457b9d', '#b5838d', '#cdb4a0', '#e9a23b', '#7b6cc4'];
 
 /** Nanoseconds a value of each contender on each shape, a dot each, on a logarithmic axis. */
-export function plot({ cases, versions, machine }, { training, dark }) {
-  const contenders = Object.keys(versions);
-  const chosen = cases.filter((each) => each.training === training && each.n >= 1000);
+export function plot({ cases, versions, machine }, { mode, dark }) {
+  const contenders = contendersOf({ cases, versions }, mode);
+  const colors = contenders.map((name) => COLORS[Object.keys(versions).indexOf(name)]);
+  const chosen = cases.filter((each) => each.mode === mode && each.n >= 1000);
   const [ink, faint, ground] = dark ? ['#e6edf3', '#3d444d', '#0d1117'] : ['#1f2328', '#d1d9e0', '#ffffff'];
   const [left, right, top, step] = [170, 30, 92, 30];
   const width = 860;
@@ -254,20 +275,20 @@ export function plot({ cases, versions, machine }, { training, dark }) {
   );
   const legend = contenders.map((name, k) => {
     const [at, y] = [22 + (k % 4) * 205, 48 + Math.floor(k / 4) * 20];
-    return `<circle cx="${at}" cy="${y - 4}" r="${k === 0 ? 6 : 4.5}" fill="${COLORS[k]}"/>${label(at + 12, y, name, k === 0 ? 'font-weight="bold"' : '')}`;
+    return `<circle cx="${at}" cy="${y - 4}" r="${k === 0 ? 6 : 4.5}" fill="${colors[k]}"/>${label(at + 12, y, name, k === 0 ? 'font-weight="bold"' : '')}`;
   });
-  const rows = chosen.map(({ shape }, row) => {
+  const rows = chosen.map((place, row) => {
     const y = top + row * step + 12;
     const dots = contenders.map((name, k) =>
       Number.isNaN(values[row][k])
         ? ''
-        : `<circle cx="${x(values[row][k]).toFixed(1)}" cy="${y}" r="${k === 0 ? 6.5 : 4.5}" fill="${COLORS[k]}"><title>${name}: ${values[row][k].toFixed(2)} ns a value</title></circle>`,
+        : `<circle cx="${x(values[row][k]).toFixed(1)}" cy="${y}" r="${k === 0 ? 6.5 : 4.5}" fill="${colors[k]}"><title>${name}: ${values[row][k].toFixed(2)} ns a value</title></circle>`,
     );
-    return `<line x1="${left}" x2="${width - right}" y1="${y}" y2="${y}" stroke="${faint}" stroke-dasharray="2 4"/>${label(left - 14, y + 4, shapeText(shape), 'text-anchor="end"')}${dots.reverse().join('')}`;
+    return `<line x1="${left}" x2="${width - right}" y1="${y}" y2="${y}" stroke="${faint}" stroke-dasharray="2 4"/>${label(left - 14, y + 4, nameOf(place), 'text-anchor="end"')}${dots.reverse().join('')}`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13" fill="${ink}" role="img" aria-label="Nanoseconds a value in ${mode(training)}, by shape and library">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13" fill="${ink}" role="img" aria-label="Nanoseconds a value, ${mode}, by shape and library">
 <rect width="${width}" height="${height}" rx="8" fill="${ground}"/>
-${label(22, 24, `Batch normalization, ${mode(training)}: nanoseconds a value, whole call, one thread (less is better)`, 'font-weight="bold"')}
+${label(22, 24, `Batch normalization, ${mode}: nanoseconds a value, whole call, one thread (less is better)`, 'font-weight="bold"')}
 ${[...legend, ...lines, ...rows].join('\n')}
 ${label(22, height - 8, machine, `font-size="11" opacity="0.7"`)}
 </svg>
@@ -279,14 +300,14 @@ export function browserComparison({ machine, browsers }) {
   const sections = browsers.map(({ name, cases }) => {
     const contenders = ['batchnorm', 'plain JS', 'onnxruntime-web', 'tfjs-wasm'];
     const versions = Object.fromEntries(contenders.map((each) => [each, '']));
-    const tables = [true, false].flatMap((training) => {
-      const title = training ? 'Training' : 'Inference';
+    const tables = MODES.flatMap((mode) => {
+      const title = titled(mode);
       return [
         ...['out', 'fresh'].map(
           (kind) =>
-            `${title}, ${kind === 'out' ? 'outputs reused where that is possible' : 'fresh outputs'}:\n\n${timesTable({ cases, versions }, training, kind)}`,
+            `${title}, ${kind === 'out' ? 'outputs reused where that is possible' : 'fresh outputs'}:\n\n${timesTable({ cases, versions }, mode, kind)}`,
         ),
-        `${title}, computation alone:\n\n${aloneTable({ cases, versions }, training)}`,
+        `${title}, computation alone:\n\n${aloneTable({ cases, versions }, mode)}`,
       ];
     });
     return `## ${name}\n\n${tables.join('\n\n')}`;

@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { makePlan } from '../../js/plan.js';
 import { normalTensor, parametersFor, seeded, sizeOf, tensor } from '../data.js';
-import { assertSameBits, callKernel } from '../helpers.js';
+import { assertSameBits, callKernel, gradientKernel } from '../helpers.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-'));
@@ -31,19 +31,22 @@ function build(source, sanitizers) {
   const binary = join(folder, `${source}-${sanitizers}`);
   const flags =
     `-std=c11 -O2 -g -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -fno-sanitize-recover=all ` +
-    `-fsanitize=${sanitizers} -Isrc src/batchnorm.c tests/native/${source} -lm -o`;
+    `-fsanitize=${sanitizers} -Isrc src/forward.c src/gradient.c tests/native/${source} -lm -o`;
   const { status, stderr } = spawnSync(clang, [...flags.split(' '), binary], { cwd: root, encoding: 'utf8' });
   assert.equal(status, 0, stderr);
   return binary;
 }
 
-const isColumns = ([batch, channels, height, width], training) =>
-  makePlan({ batch, channels, spatial: height * width, training }, 1 << 20, false).columns;
+/** The layout depends on the dimensions alone. */
+function isColumns([batch, channels, height, width]) {
+  const task = { numbers: 48, sums: 32, folded: 12, tiles: 1, blocks: true, again: true };
+  return makePlan({ batch, channels, spatial: height * width }, task, 1 << 20, false).columns;
+}
 
 /** Rows and positions of a piece, as src/batchnorm.h allows them; none is all. */
-function cutsOf(shape, training) {
+function cutsOf(shape) {
   const spatial = shape[2] * shape[3];
-  if (isColumns(shape, training)) return [[], [256], [512]];
+  if (isColumns(shape)) return [[], [256], [512]];
   if (spatial < 512) return [[], [8], [24]];
   if (spatial <= 4096) return [[], [1], [3]];
   return [[], [1], [1, 4096], [1, 8192]];
@@ -62,16 +65,50 @@ const DATA = [
   [Number.NaN, 0],
 ];
 
-/** The calls of one run: X, arguments, and the rows and positions of a piece (absent: all). */
+/** Of the gradients, likewise. */
+const GRADIENTS = [
+  [0, 1],
+  [3, 1e-4],
+  [-1e6, 0.1],
+  [0.1, 0],
+  [0, 1e-25],
+  [0, 1e-40],
+  [0, 1e19],
+  [Number.NaN, 0],
+];
+
+/** How the gradient may be called. */
+const MODES = [
+  { training: true, given: false },
+  { training: true, given: true },
+  { training: false, given: true },
+];
+
+/** Where an output is written: elsewhere, on X, or on G. */
+const PLACES = 3;
+
+/** The calls of one run: X, G for the gradient, arguments, and the rows and positions of a piece (absent: all). */
 function* calls() {
   const unpack = (text) => new Float32Array(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
-  for (const vector of JSON.parse(readFileSync(join(root, 'tests/vectors/vectors.json'), 'utf8'))) {
+  const vectorsOf = (name) => JSON.parse(readFileSync(join(root, `tests/vectors/${name}.json`), 'utf8'));
+  for (const vector of vectorsOf('vectors')) {
     const [data, gamma, beta, mean, variance] = ['X', 'gamma', 'beta', 'runningMean', 'runningVar'].map((key) =>
       unpack(vector[key]),
     );
     const { shape, epsilon, training } = vector;
-    yield { X: { data, shape }, gamma, beta, mean, variance, epsilon, training };
+    const numbers = { gamma, beta, mean, variance, epsilon };
+    for (const relu of [false, true]) yield { X: { data, shape }, ...numbers, training, relu };
   }
+  for (const vector of vectorsOf('gradient-examples')) {
+    const { axis, gamma, beta, runningMean, runningVar, epsilon } = vector;
+    const ends = [0, axis, axis + 1, vector.shape.length];
+    const shape = [0, 1, 2].map((k) => sizeOf(vector.shape.slice(ends[k], ends[k + 1])));
+    const [X, G] = [vector.X, vector.gradOutput].map((data) => ({ data: Float32Array.from(data), shape: [...shape, 1] }));
+    const numbers = { gamma, beta, mean: runningMean, variance: runningVar, epsilon };
+    for (const mode of MODES) for (const relu of [false, true]) yield { X, G, ...numbers, ...mode, relu };
+  }
+  const next = seeded(3);
+  const any = (list) => list[Math.floor(next() * list.length)];
   for (const shape of [
     [1, 1, 1, 1],
     [5, 3, 1, 1],
@@ -88,44 +125,62 @@ function* calls() {
   ]) {
     const infinite = normalTensor(shape, 18, 3, 2);
     infinite.data[Math.floor(infinite.data.length / 3)] = -Infinity;
+    const gradients = [...GRADIENTS.map(([center, deviation]) => normalTensor(shape, 19, center, deviation)), infinite];
+    const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
+    const uneven = Float64Array.from(beta, (value, c) => value + c / 3);
+    const numbers = { gamma, beta: uneven, mean: runningMean, variance: runningVar };
     for (const X of [...DATA.map(([center, deviation]) => normalTensor(shape, 17, center, deviation)), infinite])
-      for (const training of [true, false])
-        for (const epsilon of [1e-5, 0])
-          for (const [rows, positions] of cutsOf(shape, training)) {
-            const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
-            const uneven = Float64Array.from(beta, (value, c) => value + c / 3);
-            yield { X, gamma, beta: uneven, mean: runningMean, variance: runningVar, epsilon, training, rows, positions };
-          }
+      for (const epsilon of [1e-5, 0])
+        for (const [rows, positions] of cutsOf(shape)) {
+          const call = { X, ...numbers, epsilon, rows, positions };
+          for (const training of [true, false]) yield { ...call, training, relu: next() < 0.5 };
+          yield { ...call, ...any(MODES), G: any(gradients), relu: next() < 0.5 };
+        }
   }
-  const next = seeded(3);
   const bits = new DataView(new ArrayBuffer(4));
-  for (let k = 0; k < 200; k++) {
-    const training = k % 2 === 0;
-    const shape = [9, 4, 20, 20].map((most) => 1 + Math.floor(next() * most));
-    const X = tensor(shape, () => {
+  const anyBits = (shape) =>
+    tensor(shape, () => {
       bits.setUint32(0, next() * 2 ** 32);
       return bits.getFloat32(0);
     });
+  for (let k = 0; k < 400; k++) {
+    const shape = [9, 4, 20, 20].map((most) => 1 + Math.floor(next() * most));
     const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
-    const [rows] = cutsOf(shape, training)[k % 3];
-    yield { X, gamma, beta, mean: runningMean, variance: runningVar, epsilon: 1e-5, training, rows };
+    const numbers = { gamma, beta, mean: runningMean, variance: runningVar, epsilon: 1e-5 };
+    const [rows] = any(cutsOf(shape));
+    const G = k % 2 ? any([anyBits, normalTensor])(shape) : undefined;
+    const mode = G ? any(MODES) : { training: next() < 0.5 };
+    yield { X: any([anyBits, normalTensor])(shape), G, ...numbers, ...mode, relu: next() < 0.5, rows };
   }
+}
+
+/** The call as calls.c reads it. */
+function encode({ X, G, gamma, beta, mean, variance, epsilon, training, given = !training, relu, rows, positions }, place) {
+  const [batch, channels, height, width] = X.shape;
+  const spatial = height * width;
+  const piece = [rows ?? batch, positions ?? spatial];
+  const head = [batch, channels, spatial, isColumns(X.shape), training, given, relu, epsilon, ...piece, place, Boolean(G)];
+  const doubles = Float64Array.from([...head, ...gamma, ...beta, ...mean, ...variance].map(Number));
+  const bytes = ({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength);
+  return [doubles, X.data, ...(G ? [G.data] : [])].map(bytes);
+}
+
+/** What WebAssembly makes of it: the output, and two results of numbers per channel. */
+function results({ X, G, gamma, beta, mean, variance, epsilon, training, given = !training, relu }) {
+  // Statistics that are given as doubles come back as such, and with momentum 0 they are the batch's own.
+  const [m, v] = [mean, variance].map((statistic) => Float64Array.from(statistic));
+  if (!G) return callKernel(X, gamma, beta, m, v, 0, epsilon, training, { relu });
+  const statistics = given ? { mean: m, variance: v } : undefined;
+  return gradientKernel(G, X, { gamma, beta, statistics, epsilon, training, relu });
 }
 
 /** The calls as calls.c reads them, and what WebAssembly makes of them. */
 function prepare() {
   const input = [];
   const expected = [];
-  for (const { X, gamma, beta, mean, variance, epsilon, training, rows, positions } of calls()) {
-    const [batch, channels, height, width] = X.shape;
-    const spatial = height * width;
-    const inPlace = expected.length % 5 < 2;
-    const head = [batch, channels, spatial, isColumns(X.shape, training), training, epsilon, rows ?? batch, positions ?? spatial];
-    const doubles = Float64Array.from([...head, inPlace, ...gamma, ...beta, ...mean, ...variance].map(Number));
-    input.push(Buffer.from(doubles.buffer), Buffer.from(X.data.slice().buffer));
-    // Statistics that are given as doubles come back as such, and with momentum 0 they are the batch's own.
-    const running = [mean, variance].map((statistic) => Float64Array.from(statistic));
-    expected.push(callKernel(X, gamma, beta, ...running, 0, epsilon, training));
+  for (const call of calls()) {
+    input.push(...encode(call, expected.length % PLACES));
+    expected.push(results(call));
   }
   return { input: Buffer.concat(input), expected };
 }
@@ -137,20 +192,23 @@ for (const sanitizers of ['address,undefined', 'memory'])
     const binary = build('calls.c', sanitizers);
     prepared ??= prepare();
     const { input, expected } = prepared;
-    assert.ok(expected.length > 500, `${expected.length} calls`);
+    assert.ok(expected.length > 2000, `${expected.length} calls`);
     const { status, stdout, stderr } = spawnSync(binary, { input, maxBuffer: 1 << 28 });
     assert.equal(status, 0, stderr.toString());
-    const results = stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length);
+    const native = stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length);
     let at = 0;
-    for (const [output, mean, variance] of expected) {
+    for (const [output, ...numbers] of expected) {
       const n = sizeOf(output.shape);
-      const channels = output.shape[1];
-      assertSameBits(new Float32Array(results.slice(at, at + 4 * n)), output.data, `output of [${output.shape}]`);
-      const statistics = new Float64Array(results.slice(at + 4 * n, at + 4 * n + 16 * channels));
-      assert.deepEqual([...statistics], [...mean.data, ...variance.data], `means and variances of [${output.shape}]`);
-      at += 4 * n + 16 * channels;
+      assertSameBits(new Float32Array(native.slice(at, at + 4 * n)), output.data, `output of [${output.shape}]`);
+      at += 4 * n;
+      for (const { data } of numbers) {
+        // Gradients are float32 in JavaScript, statistics as they were given.
+        const doubles = new Float64Array(native.slice(at, at + 8 * data.length));
+        assert.deepEqual([...data.constructor.from(doubles)], [...data], `numbers of the channels of [${output.shape}]`);
+        at += 8 * data.length;
+      }
     }
-    assert.equal(at, results.byteLength);
+    assert.equal(at, native.byteLength);
   });
 
 test('fuzzing finds nothing', () => {

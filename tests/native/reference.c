@@ -1,8 +1,10 @@
-/* The statistics of a channel by the words of batchnorm.h on the order of summation: one value at a time, and nothing shared with
- * the kernels but the header. fuzz.c, which includes this, holds the kernels against it bit by bit. */
+/* The statistics of a channel, its outputs and its gradients by the words of batchnorm.h: one value at a time, and nothing shared
+ * with the kernels but the header. fuzz.c, which includes this, holds the kernels against it bit by bit. */
 #include "batchnorm.h"
 
 #include <math.h>
+
+/* ---- statistics -------------------------------------------------------------------------------------------------- */
 
 /* Of some values: how many, their sum, and the sum of their squared deviations from their own mean. */
 typedef struct {
@@ -124,37 +126,177 @@ static moments merged(moments a, moments b) {
   };
 }
 
-/* Of a series of n positions in each image, `stride` values from one image to the next. */
-static moments moments_of_series(const float *x, size_t batch, size_t stride, size_t n, bool columns, double epsilon) {
-  const size_t height = columns ? BN_COLUMN_ROWS : n < BN_SHORT ? BN_SHORT_ROWS : 1;
+/* A series of n positions in each image, `stride` values from one image to the next, by blocks in order. Each is taken at its
+ * place in X, or in another tensor of the same layout. */
+typedef struct {
+  size_t batch, stride, n;
+  bool columns;
+} series;
+
+static size_t height_of(series s) { return s.columns ? BN_COLUMN_ROWS : s.n < BN_SHORT ? BN_SHORT_ROWS : 1; }
+
+static block block_of(series s, const float *x, size_t row, size_t p) {
+  const size_t height = height_of(s);
+  return (block){
+      .x = x + row * s.stride + p,
+      .rows = s.batch - row < height ? s.batch - row : height,
+      .stride = s.stride,
+      .n = s.n - p < BN_BLOCK_POSITIONS ? s.n - p : BN_BLOCK_POSITIONS,
+  };
+}
+
+static moments moments_of_series(series s, const float *x, double epsilon) {
   moments all = {0};
-  for (size_t row = 0; row < batch; row += height)
-    for (size_t p = 0; p < n; p += BN_BLOCK_POSITIONS) {
-      const moments m = moments_of(
-          (block){
-              .x = x + row * stride + p,
-              .rows = batch - row < height ? batch - row : height,
-              .stride = stride,
-              .n = n - p < BN_BLOCK_POSITIONS ? n - p : BN_BLOCK_POSITIONS,
-          },
-          columns, epsilon);
+  for (size_t row = 0; row < s.batch; row += height_of(s))
+    for (size_t p = 0; p < s.n; p += BN_BLOCK_POSITIONS) {
+      const moments m = moments_of(block_of(s, x, row, p), s.columns, epsilon);
       all = all.n == 0 ? m : merged(all, m);
     }
   return all;
 }
 
+/* A channel, `stride` values from its slab in one image to that in the next. */
+typedef struct {
+  size_t batch, stride, spatial;
+  bool columns;
+} slabs;
+
+static size_t count_series(slabs s) { return s.columns ? s.spatial : 1; }
+
+static series series_of(slabs s) {
+  return (series){.batch = s.batch, .stride = s.stride, .n = s.spatial / count_series(s), .columns = s.columns};
+}
+
 /* Sets mean_hi, mean_lo and variance of a channel, whose first value is x[0]. */
-static void reference(const float *x, size_t batch, size_t stride, size_t spatial, bool columns, double epsilon,
-                      bn_channel *channel) {
-  const size_t series = columns ? spatial : 1, width = spatial / series;
-  moments all = {.n = (double)(batch * spatial)};
-  for (size_t i = 0; i < series; i++) all.sum += moments_of_series(x + i, batch, stride, width, columns, epsilon).sum;
+static void reference(slabs s, const float *x, double epsilon, bn_channel *channel) {
+  moments all = {.n = (double)(s.batch * s.spatial)};
+  for (size_t i = 0; i < count_series(s); i++) all.sum += moments_of_series(series_of(s), x + i, epsilon).sum;
   const mean mean = mean_of(all);
-  for (size_t i = 0; i < series; i++) {
-    const moments m = moments_of_series(x + i, batch, stride, width, columns, epsilon);
+  for (size_t i = 0; i < count_series(s); i++) {
+    const moments m = moments_of_series(series_of(s), x + i, epsilon);
     all.squares += m.squares + m.n * distance(mean_of(m), mean);
   }
   channel->mean_hi = mean.hi;
   channel->mean_lo = isfinite(mean.lo) ? mean.lo : 0;
   channel->variance = all.squares < 0 ? 0 : all.squares / all.n;
+}
+
+/* ---- outputs ------------------------------------------------------------------------------------------------------ */
+
+static bool fits_scale(double scale) { return fabs(scale) >= 0x1p-126 && fabs(scale) <= 0x1p127; }
+
+static bool fits_shift(double shift) { return fabs(shift) < 0x1p102; }
+
+/* Value i of a slab. Where float32 must not be used, it is that of double, and only there. */
+static float normalized(slabs s, bool training, bool relu, const float *slab, size_t i, const bn_channel *k) {
+  const double scale = k->gamma * k->inv_std, shift = k->beta - k->mean_lo * scale;
+  const float center = (float)k->mean_hi;
+  const size_t p = i / BN_BLOCK_POSITIONS * BN_BLOCK_POSITIONS;
+  const bool in_float = (k->gamma == 0 || fits_scale(scale)) && fits_shift(k->mean_hi) && fits_shift(shift) &&
+                        (training ? !(k->variance > 0 && k->variance < 0x1p-230) : shift == (float)shift) &&
+                        (s.columns || s.spatial - p < 64 || !tiny(slab + p, 8, center, 0x1p-115f));
+  const double in_double = ((slab[i] - k->mean_hi) - k->mean_lo) * k->inv_std * k->gamma + k->beta;
+  const float y = in_float ? (slab[i] - center) * (float)scale + ((float)shift + 0) : (float)in_double;
+  return relu && y <= 0 ? 0 : y;
+}
+
+/* ---- gradients ---------------------------------------------------------------------------------------------------- */
+
+/* Of gradients, of deviations from a center, and of their products. */
+typedef struct {
+  double g, d, gd;
+} sums;
+
+static sums sums_of(block x, block g, double center) {
+  sums part[4] = {0}, rest = {0};
+  for (size_t r = 0; r < x.rows; r++)
+    for (size_t i = 0; i < x.n; i++) {
+      const double gradient = g.x[r * g.stride + i], d = x.x[r * x.stride + i] - center;
+      sums *to = i < x.n / 4 * 4 ? &part[i % 4] : &rest;
+      to->g += gradient;
+      to->d += d;
+      to->gd += gradient * d;
+    }
+  return (sums){
+      .g = ((part[0].g + part[2].g) + (part[1].g + part[3].g)) + rest.g,
+      .d = ((part[0].d + part[2].d) + (part[1].d + part[3].d)) + rest.d,
+      .gd = ((part[0].gd + part[2].gd) + (part[1].gd + part[3].gd)) + rest.gd,
+  };
+}
+
+static void add(sums *to, sums more) {
+  to->g += more.g;
+  to->d += more.d;
+  to->gd += more.gd;
+}
+
+static sums sums_of_series(series s, const float *x, const float *g, double center) {
+  sums all = {0};
+  for (size_t row = 0; row < s.batch; row += height_of(s))
+    for (size_t p = 0; p < s.n; p += BN_BLOCK_POSITIONS)
+      add(&all, sums_of(block_of(s, x, row, p), block_of(s, g, row, p), center));
+  return all;
+}
+
+/* Of a channel after bn_fold. g is what relu leaves, with x's layout. */
+typedef struct {
+  sums all;
+  double center, first;
+  bool uneven;
+} totals;
+
+static totals totals_of(slabs s, const float *x, const float *g, const bn_channel *channel) {
+  const float hi = (float)channel->mean_hi;
+  totals t = {.center = isfinite(hi) ? hi : 0, .first = g[0]};
+  for (size_t i = 0; i < count_series(s); i++) add(&t.all, sums_of_series(series_of(s), x + i, g + i, t.center));
+  for (size_t row = 0; row < s.batch; row++)
+    for (size_t i = 0; i < s.spatial; i++) t.uneven = t.uneven || g[row * s.stride + i] != g[0];
+  return t;
+}
+
+/* Besides what is in bn_gradient: what the header calls constant, slope times the root, and whether it lets float32
+ * be used. */
+typedef struct {
+  bn_gradient numbers;
+  double constant, most;
+  bool in_float;
+} gradients;
+
+static gradients gradients_of(slabs s, totals t, bool training, double epsilon, const bn_channel *channel) {
+  const double n = (double)(s.batch * s.spatial), per = 1 / n, center = t.center;
+  const sums all = t.all;
+  double together = all.gd;
+  const double given = (channel->mean_hi - center) + channel->mean_lo;
+  if (!training)
+    together -= given == 0 ? 0 : given * all.g;
+  else if (!isfinite(all.g) || !isfinite(all.d))
+    together = NAN;
+  else
+    together = t.uneven ? all.gd - all.g * per * all.d : 0;
+  const mean of_g = mean_of((moments){.n = n, .sum = all.g});
+  const double scale = channel->gamma * channel->inv_std, slope = together * per / (channel->variance + epsilon);
+  bn_gradient k = {
+      .gamma = together * channel->inv_std,
+      .beta = all.g,
+      .g_hi = of_g.hi,
+      .g_lo = of_g.lo,
+      .mean_hi = (float)(center + all.d * per),
+      .scale = scale,
+      .slope = scale * slope,
+      .first = t.first,
+      .uneven = t.uneven,
+  };
+  k.mean_lo = (center - k.mean_hi) + all.d * per;
+  const double constant = scale * (k.mean_lo * slope - k.g_lo), most = fabs(k.slope) * sqrt(n * channel->variance);
+  const bool in_float = (scale == 0 || fits_scale(scale)) && (k.slope == 0 || fits_scale(k.slope)) && fits_shift(k.mean_hi) &&
+                        fits_shift(k.g_hi) && fits_shift(constant) && fits_shift(most);
+  return (gradients){k, constant, most, in_float};
+}
+
+/* Of an input in training. */
+static float input_gradient(float x, float g, const gradients *of) {
+  const bn_gradient *k = &of->numbers;
+  if (of->in_float)
+    return ((g - (float)k->g_hi) * (float)k->scale + (float)of->constant) - (x - (float)k->mean_hi) * (float)k->slope;
+  return (float)(((g - k->g_hi) - k->g_lo) * k->scale - ((x - k->mean_hi) - k->mean_lo) * k->slope);
 }

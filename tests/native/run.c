@@ -62,10 +62,6 @@ static void give_rows_back(rows r) {
   give_back(r.array);
 }
 
-static void copy_rows(float *to, size_t to_stride, const float *from, size_t from_stride, size_t rows, size_t run) {
-  for (size_t r = 0; r < rows; r++) memcpy(to + r * to_stride, from + r * from_stride, 4 * run);
-}
-
 /* ---- one call, cut in some way ------------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -73,16 +69,26 @@ typedef struct {
   bool columns;
 } tensor;
 
+/* Statistics are X's own or given, in inference always given. */
+typedef struct {
+  bool training, given, relu;
+  double epsilon;
+} task;
+
 /* Rows and positions of a piece. */
 typedef struct {
   size_t rows, positions;
 } piece;
 
+/* Where an output is written; what relu leaves of G takes the place of G if the output does. */
+typedef enum { ELSEWHERE, ON_X, ON_G } place;
+
 typedef struct {
   size_t range; /* its channels */
-  piece statistics, normalize;
+  piece sums, normalize, input;
   size_t gap; /* between the rows of a piece */
-  bool in_place, guarded;
+  place place;
+  bool guarded;
 } cut;
 
 /* The numbers of all channels, and memory for a range of them. */
@@ -91,63 +97,175 @@ typedef struct {
   array channel, partial, fold;
 } range;
 
-/* From a piece, which is X's from x on, to Y's from y on. */
-static void normalize_piece(const tensor *t, const cut *cut, const range *range, rows from, size_t positions, const float *x,
-                            float *y) {
-  const size_t row = t->channels * t->spatial;
-  const rows to = cut->in_place ? from : lend_rows(from.rows, from.run + 2 * cut->gap, from.run, cut->guarded);
-  bn_normalize(from.at, to.at, from.rows, from.stride, to.stride, range->channels, positions, t->columns, range->channel.at,
-               range->fold.at);
-  copy_rows(y, row, to.at, to.stride, from.rows, from.run);
-  if (cut->in_place) return;
-  for (size_t r = 0; r < from.rows; r++) require(memcmp(from.at + r * from.stride, x + r * row, 4 * from.run) == 0);
-  give_rows_back(to);
+static range lend_range(const tensor *t, const cut *cut, size_t first, size_t sums, size_t folded, const bn_channel *channel) {
+  const size_t channels = smaller(cut->range, t->channels - first), series = channels * (t->columns ? t->spatial : 1);
+  const range range = {
+      .first = first,
+      .channels = channels,
+      .channel = lend(channels, sizeof *channel, cut->guarded),
+      .partial = lend(sums * series, 8, cut->guarded),
+      .fold = lend(folded * series, 4, cut->guarded),
+  };
+  memcpy(range.channel.at, channel + first, range.channel.size);
+  return range;
 }
 
-/* Pieces of statistics in order, others backwards. Each is in memory of its own. */
-static void sweep(const tensor *t, const cut *cut, const range *range, bool statistics, double epsilon, const float *x,
-                  float *y) {
-  const piece piece = statistics ? cut->statistics : cut->normalize;
-  const size_t row = t->channels * t->spatial;
+static void give_range_back(range range, bn_channel *channel) {
+  if (channel) memcpy(channel + range.first, range.channel.at, range.channel.size);
+  give_back(range.channel);
+  give_back(range.partial);
+  give_back(range.fold);
+}
+
+/* A piece of a range: where it starts, and how many values of a series come before it. */
+typedef struct {
+  size_t rows, positions, start, run, seen;
+} part;
+
+static size_t count_parts(const tensor *t, piece piece) {
+  return (t->batch + piece.rows - 1) / piece.rows * ((t->spatial + piece.positions - 1) / piece.positions);
+}
+
+static part part_of(const tensor *t, const range *range, piece piece, size_t k) {
   const size_t across = (t->spatial + piece.positions - 1) / piece.positions;
-  const size_t pieces = (t->batch + piece.rows - 1) / piece.rows * across;
-  for (size_t k = 0; k < pieces; k++) {
-    const size_t at = statistics ? k : pieces - 1 - k;
-    const size_t b = at / across * piece.rows, begin = at % across * piece.positions;
-    const size_t count = smaller(piece.rows, t->batch - b), positions = smaller(piece.positions, t->spatial - begin);
-    const size_t start = b * row + range->first * t->spatial + begin, run = range->channels * positions;
-    const size_t seen = t->columns ? b : b * t->spatial + begin;
-    const rows from = lend_rows(count, run + cut->gap, run, cut->guarded);
-    copy_rows(from.at, from.stride, x + start, row, count, run);
-    if (statistics)
-      bn_statistics(from.at, count, from.stride, range->channels, positions, t->columns, epsilon, seen, range->partial.at,
-                    range->fold.at);
-    else
-      normalize_piece(t, cut, range, from, positions, x + start, y + start);
-    give_rows_back(from);
+  const size_t b = k / across * piece.rows, begin = k % across * piece.positions;
+  const size_t positions = smaller(piece.positions, t->spatial - begin);
+  return (part){
+      .rows = smaller(piece.rows, t->batch - b),
+      .positions = positions,
+      .start = (b * t->channels + range->first) * t->spatial + begin,
+      .run = range->channels * positions,
+      .seen = t->columns ? b : b * t->spatial + begin,
+  };
+}
+
+/* Memory for a part, whose rows are some gaps apart. */
+static rows lend_part(const cut *cut, part p, size_t gaps) {
+  return lend_rows(p.rows, p.run + gaps * cut->gap, p.run, cut->guarded);
+}
+
+/* A copy of a part of X or G. */
+static rows lend_copy(const tensor *t, const cut *cut, part p, size_t gaps, const float *of) {
+  const rows copy = lend_part(cut, p, gaps);
+  for (size_t r = 0; r < p.rows; r++) memcpy(copy.at + r * copy.stride, of + p.start + r * t->channels * t->spatial, 4 * p.run);
+  return copy;
+}
+
+/* Nothing has been written to it. */
+static void give_copy_back(const tensor *t, part p, rows copy, const float *of) {
+  for (size_t r = 0; r < p.rows; r++)
+    require(memcmp(copy.at + r * copy.stride, of + p.start + r * t->channels * t->spatial, 4 * p.run) == 0);
+  give_rows_back(copy);
+}
+
+static void keep(const tensor *t, part p, rows output, float *y) {
+  for (size_t r = 0; r < p.rows; r++)
+    memcpy(y + p.start + r * t->channels * t->spatial, output.at + r * output.stride, 4 * p.run);
+}
+
+/* Statistics of the range, unless they are given, and the fold. */
+static void find_statistics(const tensor *t, const cut *cut, const task *task, const range *range, const float *x) {
+  for (size_t k = 0; k < count_parts(t, cut->sums) && !task->given; k++) {
+    const part p = part_of(t, range, cut->sums, k);
+    const rows from = lend_copy(t, cut, p, 1, x);
+    bn_statistics(from.at, p.rows, from.stride, range->channels, p.positions, t->columns, task->epsilon, p.seen,
+                  range->partial.at, range->fold.at);
+    give_copy_back(t, p, from, x);
+  }
+  if (!task->given)
+    bn_moments((double)(t->batch * t->spatial), range->channels, t->spatial, t->columns, range->partial.at, range->channel.at);
+  bn_fold(task->epsilon, task->training, range->channels, t->spatial, t->columns, range->channel.at, range->fold.at);
+}
+
+static void normalize_part(const tensor *t, const range *range, bool relu, part p, rows from, rows to) {
+  bn_normalize(from.at, to.at, p.rows, from.stride, to.stride, range->channels, p.positions, t->columns, relu, range->channel.at,
+               range->fold.at);
+}
+
+/* Sums are taken of pieces in order, others are done backwards. */
+static void normalize(const tensor *t, const cut *cut, const task *task, const float *x, float *y, bn_channel *channel) {
+  for (size_t c = 0; c < t->channels; c += cut->range) {
+    const range range = lend_range(t, cut, c, 4, 3, channel);
+    find_statistics(t, cut, task, &range, x);
+    for (size_t k = count_parts(t, cut->normalize); k-- > 0;) {
+      const part p = part_of(t, &range, cut->normalize, k);
+      const rows from = lend_copy(t, cut, p, 1, x), to = cut->place == ON_X ? from : lend_part(cut, p, 2);
+      normalize_part(t, &range, task->relu, p, from, to);
+      keep(t, p, to, y);
+      if (to.at != from.at) give_copy_back(t, p, from, x);
+      give_rows_back(to);
+    }
+    give_range_back(range, channel);
   }
 }
 
-static void run(const tensor *t, const cut *cut, bool training, double epsilon, const float *x, float *y, bn_channel *channel) {
+/* A part of G, or of what relu leaves of it. */
+static rows lend_gradients(const tensor *t, const cut *cut, const task *task, const range *range, part p, rows from,
+                           const float *g) {
+  const rows given = lend_copy(t, cut, p, 3, g);
+  if (!task->relu) return given;
+  const rows y = lend_part(cut, p, 2), to = cut->place == ON_G ? given : lend_part(cut, p, 4);
+  normalize_part(t, range, true, p, from, y);
+  bn_mask(y.at, given.at, to.at, p.rows, y.stride, given.stride, to.stride, p.run);
+  give_rows_back(y);
+  if (to.at != given.at) give_copy_back(t, p, given, g);
+  return to;
+}
+
+static void sum_gradients(const tensor *t, const cut *cut, const task *task, const range *range, const float *x, const float *g,
+                          bn_gradient *gradient) {
+  for (size_t k = 0; k < count_parts(t, cut->sums); k++) {
+    const part p = part_of(t, range, cut->sums, k);
+    const rows from = lend_copy(t, cut, p, 1, x), gradients = lend_gradients(t, cut, task, range, p, from, g);
+    bn_gradient_sums(from.at, gradients.at, p.rows, from.stride, gradients.stride, range->channels, p.positions, t->columns,
+                     p.seen, range->partial.at, gradient, range->fold.at);
+    give_copy_back(t, p, from, x);
+    if (task->relu)
+      give_rows_back(gradients);
+    else
+      give_copy_back(t, p, gradients, g);
+  }
+  bn_gradient_fold((double)(t->batch * t->spatial), task->epsilon, task->training, range->channels, t->spatial, t->columns,
+                   range->partial.at, range->channel.at, gradient, range->fold.at);
+}
+
+/* In inference by the numbers of `scaled`, which have a mean and a beta of 0. */
+static void find_input_gradients(const tensor *t, const cut *cut, const task *task, const range *scaled, const range *range,
+                                 const float *x, const float *g, float *y, const bn_gradient *gradient) {
+  const piece piece = task->training ? cut->input : cut->normalize;
+  for (size_t k = count_parts(t, piece); k-- > 0;) {
+    const part p = part_of(t, range, piece, k);
+    const rows from = lend_copy(t, cut, p, 1, x), gradients = lend_gradients(t, cut, task, range, p, from, g);
+    const rows to = cut->place == ON_X ? from : cut->place == ON_G ? gradients : lend_part(cut, p, 2);
+    if (task->training)
+      bn_gradient_input(from.at, gradients.at, to.at, p.rows, from.stride, gradients.stride, to.stride, range->channels,
+                        p.positions, t->columns, gradient, range->fold.at);
+    else
+      normalize_part(t, scaled, false, p, gradients, to);
+    keep(t, p, to, y);
+    if (to.at != from.at) give_copy_back(t, p, from, x);
+    if (to.at != gradients.at && task->relu) give_rows_back(gradients);
+    if (to.at != gradients.at && !task->relu) give_copy_back(t, p, gradients, g);
+    give_rows_back(to);
+  }
+}
+
+static void differentiate(const tensor *t, const cut *cut, const task *task, const float *x, const float *g, float *y,
+                          bn_channel *channel, bn_gradient *gradient) {
   for (size_t c = 0; c < t->channels; c += cut->range) {
-    const size_t channels = smaller(cut->range, t->channels - c), series = channels * (t->columns ? t->spatial : 1);
-    const range range = {
-        .first = c,
-        .channels = channels,
-        .channel = lend(channels, sizeof *channel, cut->guarded),
-        .partial = lend(4 * series, 8, cut->guarded),
-        .fold = lend(3 * series, 4, cut->guarded),
-    };
-    memcpy(range.channel.at, channel + c, range.channel.size);
-    if (training) {
-      sweep(t, cut, &range, true, epsilon, x, y);
-      bn_moments((double)(t->batch * t->spatial), channels, t->spatial, t->columns, range.partial.at, range.channel.at);
+    const range range = lend_range(t, cut, c, 6, 8, channel), scaled = lend_range(t, cut, c, 0, 3, channel);
+    const array numbers = lend(range.channels, sizeof *gradient, cut->guarded);
+    for (size_t k = 0; k < range.channels && !task->training; k++) {
+      bn_channel *of = (bn_channel *)scaled.channel.at + k;
+      of->beta = of->mean_hi = of->mean_lo = 0;
     }
-    bn_fold(epsilon, training, channels, t->spatial, t->columns, range.channel.at, range.fold.at);
-    sweep(t, cut, &range, false, epsilon, x, y);
-    memcpy(channel + c, range.channel.at, range.channel.size);
-    give_back(range.channel);
-    give_back(range.partial);
-    give_back(range.fold);
+    find_statistics(t, cut, task, &range, x);
+    sum_gradients(t, cut, task, &range, x, g, numbers.at);
+    if (!task->training) bn_fold(task->epsilon, false, range.channels, t->spatial, t->columns, scaled.channel.at, scaled.fold.at);
+    find_input_gradients(t, cut, task, &scaled, &range, x, g, y, numbers.at);
+    memcpy(gradient + c, numbers.at, numbers.size);
+    give_back(numbers);
+    give_range_back(scaled, NULL);
+    give_range_back(range, channel);
   }
 }

@@ -1,6 +1,7 @@
-/* What every environment is held to: the worked examples, a sweep over shapes, a bad input and a large tensor, bit for bit
- * what Node computed. It runs in pages and workers too, so it returns what it found, and imports nothing but plain code. */
-import { parametersFor, seeded, sizeOf, tensor } from '../data.js';
+/* What every environment is held to: the worked examples, a sweep over shapes and options of both calls, a bad input and a large tensor,
+ * bit for bit what Node computed. It runs in pages and workers too, so it returns what it found, and imports nothing but plain code. */
+import { parametersFor, seeded, tensor } from '../data.js';
+import { gradBetaBound, gradGammaBound, gradInputBound, gradientReference } from '../gradient-reference.js';
 import { outputBound, reference } from '../reference.js';
 
 /** Values about normal, made by additions alone: sines and logarithms differ from engine to engine. */
@@ -23,34 +24,74 @@ const next = seeded(2026);
 const upTo = (most) => 1 + Math.floor(next() * most);
 for (let k = 0; k < 60; k++) SHAPES.push(k % 2 ? [upTo(40), upTo(9), upTo(6), upTo(6)] : [upTo(5), upTo(9), upTo(25), upTo(25)]);
 const LARGE = [3, 4, 500, 501];
+/** With its gradients, larger than the kernel's memory. */
+const LARGE_GRADIENT = [1, 1, 1100, 1000];
 
-/** FNV-1a over the words of float32 arrays, any NaN like any other. */
+/** FNV-1a over the words of arrays of floats and doubles, any NaN like any other. */
 function hash(...arrays) {
   let value = 0x811c9dc5;
   for (const data of arrays) {
-    const copy = new Float32Array(data);
+    const copy = data.slice();
     for (let i = 0; i < copy.length; i++) if (Number.isNaN(copy[i])) copy[i] = Number.NaN;
     const words = new Uint32Array(copy.buffer);
     for (let i = 0; i < words.length; i++) value = Math.imul(value ^ words[i], 0x01000193);
   }
   return value >>> 0;
 }
+const hashOf = (results) => hash(...results.map(({ data }) => data));
 
-/** Calls `batchNormalization` on every shape. Returns a hash for each call; `check` sees small results. */
-export function sweep(batchNormalization, check = () => {}) {
+/** X and gradOutput of each shape: they take longer to make than to compute on. */
+const made = [];
+
+/**
+ * What is called on shape number k. Every second call goes through relu, every third has its channels last, and the gradient is
+ * given statistics in inference and by every fourth.
+ */
+function callOf(k, training) {
+  const [batch, channels, height, width] = SHAPES[k];
+  const last = k % 3 === 2;
+  const relu = k % 2 === 1;
+  const shape = last ? [batch, height, width, channels] : SHAPES[k];
+  const axis = last ? -1 : 1;
+  made[k] ??= { X: values(shape, k), gradOutput: values(shape, 1000 + k) };
+  const { gamma, beta, runningMean, runningVar } = parametersFor(channels);
+  const given = !training || k % 4 === 0 ? { mean: runningMean, variance: runningVar } : null;
+  return {
+    name: `${k}: [${shape}], axis ${axis}${relu ? ', relu' : ''}, ${training ? 'training' : 'inference'}`,
+    ...made[k],
+    args: [gamma, beta, runningMean, runningVar, 0.3, 1e-3, training],
+    options: { axis, relu, unbiased: relu && batch * height * width > 1 },
+    gradientOptions: { gamma, beta, statistics: given, epsilon: 1e-3, training, axis, relu },
+  };
+}
+
+/** Runs something on every call. */
+function each(run) {
+  for (let k = 0; k < SHAPES.length; k++) for (const training of [true, false]) run(callOf(k, training));
+}
+
+/** Calls both functions on every shape. Returns a hash for each; the checks see small results. */
+export function sweep({ batchNormalization, batchNormalizationGradient }, check = () => {}, checkGradient = () => {}) {
   const hashes = {};
-  SHAPES.forEach((shape, k) => {
-    const X = values(shape, k);
-    const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
-    for (const training of [true, false]) {
-      const args = [gamma, beta, runningMean, runningVar, 0.3, 1e-3, training];
-      const results = batchNormalization(X, ...args);
-      const name = `[${shape}] ${training ? 'training' : 'inference'}`;
-      hashes[name] = hash(...results.map(({ data }) => data));
-      if (sizeOf(shape) < 5000) check(name, X, args, results);
+  each((call) => {
+    const { name, X, gradOutput, args, options, gradientOptions } = call;
+    const channels = args[0].length;
+    const statistics = { mean: new Float64Array(channels), variance: new Float64Array(channels) };
+    const results = batchNormalization(X, ...args, { ...options, statistics });
+    hashes[name] = hashOf(results);
+    hashes[`${name}, statistics`] = hash(statistics.mean, statistics.variance);
+    const gradients = batchNormalizationGradient(gradOutput, X, gradientOptions);
+    hashes[`${name}, gradient`] = hashOf(gradients);
+    if (X.data.length < 5000) {
+      check(call, results);
+      checkGradient(call, gradients);
     }
   });
   const X = values(LARGE, 99);
+  const [gradOutput, small] = [values(LARGE_GRADIENT, 100), values(LARGE_GRADIENT, 101)];
+  hashes['large, gradient'] = hashOf(batchNormalizationGradient(gradOutput, small));
+  batchNormalizationGradient(gradOutput, small, { out: gradOutput });
+  hashes['large, gradient in place'] = hash(gradOutput.data);
   const [output] = batchNormalization(X, null, null);
   batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: X });
   hashes.large = hash(output.data);
@@ -58,34 +99,41 @@ export function sweep(batchNormalization, check = () => {}) {
   return hashes;
 }
 
-/** The calls of the sweep with X and out in an arena, in place there, and with only one of the two in it. Calls `found` with the
- * name and hash of each. */
-function sweepArenas({ Arena, batchNormalization }, found) {
+/** The calls of the sweep with tensors in an arena, in place there, and with only some of them in it. Calls `found` with the name and hash
+ * of each. */
+function sweepArenas({ Arena, batchNormalization, batchNormalizationGradient }, found) {
   const arena = new Arena(16 << 20);
-  SHAPES.forEach((shape, k) => {
-    const X = values(shape, k);
-    const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
-    for (const training of [true, false]) {
-      arena.reset();
-      const inside = arena.tensor(shape);
-      inside.data.set(X.data);
-      const fresh = () => new Float32Array(X.data.length);
-      for (const [way, x, out] of [
-        ['arena to arena', inside, arena.tensor(shape)],
-        ['from the arena', inside, fresh()],
-        ['into the arena', X, arena.tensor(shape)],
-        ['in place', inside, inside],
-      ]) {
-        const results = batchNormalization(x, gamma, beta, runningMean, runningVar, 0.3, 1e-3, training, { out });
-        found(`[${shape}] ${training ? 'training' : 'inference'}`, way, hash(...results.map(({ data }) => data)));
-      }
-    }
+  each(({ name, X, gradOutput, args, options, gradientOptions }) => {
+    arena.reset();
+    const move = ({ data, shape }) => {
+      const moved = arena.tensor(shape);
+      moved.data.set(data);
+      return moved;
+    };
+    const room = () => arena.tensor(X.shape);
+    const fresh = () => new Float32Array(X.data.length);
+    const [inside, gradient] = [move(X), move(gradOutput)];
+    for (const [way, g, x, out] of [
+      ['arena to arena', gradient, inside, room()],
+      ['from the arena', gradient, inside, fresh()],
+      ['into the arena', gradOutput, X, room()],
+      ['X alone in the arena', gradOutput, inside, fresh()],
+      ['in place', gradient, inside, gradient],
+    ])
+      found(`${name}, gradient`, way, hashOf(batchNormalizationGradient(g, x, { ...gradientOptions, out })));
+    for (const [way, x, out] of [
+      ['arena to arena', inside, room()],
+      ['from the arena', inside, fresh()],
+      ['into the arena', X, room()],
+      ['in place', inside, inside],
+    ])
+      found(name, way, hashOf(batchNormalization(x, ...args, { ...options, out })));
   });
 }
 
 /**
- * @param {{ batchNormalization: Function, backend: () => string, Arena: Function }} library 'batchnorm'
- * @param {{ batchNormalization: Function }} plain 'batchnorm/js'
+ * @param {{ batchNormalization: Function, batchNormalizationGradient: Function, backend: () => string, Arena: Function }} library 'batchnorm'
+ * @param {{ batchNormalization: Function, batchNormalizationGradient: Function }} plain 'batchnorm/js'
  * @param {{ examples: any[], 'wasm-simd': Record<string, number>, js: Record<string, number> }} expected what Node found
  * @returns {{ backend: string, checks: number, failures: string[] }}
  */
@@ -97,16 +145,41 @@ export function conform(library, plain, expected) {
     if (!holds) failures.push(message);
   };
   const near = (a, b) => Math.abs(a - b) <= 2e-6 * Math.max(1, Math.abs(b));
-  const withinBounds = (name, X, args, [output]) => {
+  const SLACK = 1 + 2 ** -20;
+  const withinBounds = ({ name, X, args, options }, [output]) => {
     const [gamma, beta, , , , , training] = args;
-    const exact = reference(X, ...args);
-    const spatial = X.shape[2] * X.shape[3];
+    const channels = gamma.length;
+    const spatial = options.axis === 1 ? X.shape[2] * X.shape[3] : 1;
+    const exact = reference({ data: X.data, shape: [X.data.length / channels / spatial, channels, spatial, 1] }, ...args);
     const holds = exact.output.every((y, i) => {
-      const c = Math.floor(i / spatial) % X.shape[1];
-      return Math.abs(output.data[i] - y) <= outputBound(training, exact.p[i], gamma[c], beta[c]) * (1 + 2 ** -45);
+      const c = Math.floor(i / spatial) % channels;
+      const expected = options.relu ? Math.max(y, 0) : y;
+      return Math.abs(output.data[i] - expected) <= outputBound(training, exact.p[i], gamma[c], beta[c]) * SLACK;
     });
     check(holds, `${name} is out of its bounds`);
   };
+  const gradientWithinBounds =
+    (isPlain) =>
+    ({ name, X, gradOutput, gradientOptions }, [gradInput, gradGamma, gradBeta]) => {
+      const { training } = gradientOptions;
+      const exact = gradientReference(gradOutput, X, gradientOptions);
+      const { P, R, normalized } = exact;
+      const near = (actual, expected, bound) => Math.abs(actual - expected) <= bound * SLACK;
+      const inPlain = isPlain || X.data.length <= 128;
+      const holds = exact.channels.every((channel, c) => {
+        // Where rounding decides what relu leaves, there is no one result.
+        if (channel.uncertain > 0) return true;
+        const [ofGamma, ofBeta] = [exact.gradGamma[c], exact.gradBeta[c]];
+        return (
+          channel.positions.every((i) =>
+            near(gradInput.data[i], exact.gradInput[i], gradInputBound(training, P[i], R[i], normalized[i], channel, inPlain)),
+          ) &&
+          near(gradGamma.data[c], ofGamma, gradGammaBound(training, ofGamma, channel, inPlain)) &&
+          near(gradBeta.data[c], ofBeta, gradBetaBound(ofBeta, channel, inPlain))
+        );
+      });
+      check(holds, `${name}, gradient, is out of its bounds`);
+    };
 
   for (const { name, arguments: given, result } of expected.examples) {
     const X = { data: Float32Array.from(given.X.data), shape: given.X.shape };
@@ -121,12 +194,12 @@ export function conform(library, plain, expected) {
   }
 
   const backend = library.backend();
-  for (const [{ batchNormalization }, hashes] of [
-    [library, expected[backend]],
-    [plain, expected.js],
+  for (const [functions, computes] of [
+    [library, backend],
+    [plain, 'js'],
   ])
-    for (const [name, value] of Object.entries(sweep(batchNormalization, withinBounds)))
-      check(value === hashes[name], `${name} has other bits than in Node`);
+    for (const [name, value] of Object.entries(sweep(functions, withinBounds, gradientWithinBounds(computes === 'js'))))
+      check(value === expected[computes][name], `${name} has other bits than in Node`);
   sweepArenas(library, (name, way, value) =>
     check(value === expected[backend][name], `${name}, ${way}, has other bits than by copies`),
   );

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
-import { batchNormalization as plain } from '../../js/index-plain.js';
-import { callKernel } from '../helpers.js';
+import * as plain from '../../js/index-plain.js';
+import { callKernel, gradientKernel } from '../helpers.js';
 import { sweep } from './conformance.js';
 
 export const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -47,7 +47,11 @@ export const tarball = process.env.TARBALL ?? pack();
 /* conformance.js with what Node found, in one file: `run(library, plain)`. */
 const expected = {
   examples: JSON.parse(readFileSync(join(root, 'tests/vectors/worked-examples.json'), 'utf8')),
-  'wasm-simd': sweep((X, ...args) => (X.data.length > 128 ? callKernel : plain)(X, ...args)),
+  'wasm-simd': sweep({
+    batchNormalization: (X, ...args) => (X.data.length > 128 ? callKernel : plain.batchNormalization)(X, ...args),
+    batchNormalizationGradient: (gradOutput, X, options) =>
+      (X.data.length > 128 ? gradientKernel : plain.batchNormalizationGradient)(gradOutput, X, options),
+  }),
   js: sweep(plain),
 };
 for (const [format, extension] of [

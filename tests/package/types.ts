@@ -1,8 +1,18 @@
 /* What the types say, compiled by each TypeScript against the packed package. */
 
-import type { Options, PerChannel, Tensor, TensorLike } from 'batchnorm';
-import { Arena, backend, batchNormalization, initialize } from 'batchnorm';
-import { batchNormalization as plain } from 'batchnorm/js';
+import type { GradientOptions, Moments, Options, PerChannel, Tensor, TensorLike } from 'batchnorm';
+import {
+  Arena,
+  BatchNorm,
+  backend,
+  batchNormalization,
+  batchNormalizationGradient,
+  fold,
+  initialize,
+  mergeMoments,
+  moments,
+} from 'batchnorm';
+import * as plainJs from 'batchnorm/js';
 
 const data = new Float32Array(24);
 const X: Tensor = { data, shape: [2, 3, 2, 2] };
@@ -24,7 +34,10 @@ batchNormalization(X, { data: gamma, shape: [3] } as const, { data: new Float32A
 
 // Doubles stay doubles, each of the two statistics by itself.
 const doubles: [Tensor, Tensor<Float64Array>, Tensor] = batchNormalization(X, null, null, new Float64Array(3), runningVar);
-const lists: [Tensor, Tensor<Float64Array>, Tensor<Float64Array>] = plain(X, null, null, gamma, { data: [1, 1, 1], shape: [3] });
+const lists: [Tensor, Tensor<Float64Array>, Tensor<Float64Array>] = plainJs.batchNormalization(X, null, null, gamma, {
+  data: [1, 1, 1],
+  shape: [3],
+});
 const singles: [Tensor, Tensor, Tensor] = batchNormalization(X, null, null, new Float32Array(3), { data, dims: [3] });
 // @ts-expect-error: a Float64Array where one was given
 const notSingles: [Tensor, Tensor, Tensor] = batchNormalization(X, null, null, new Float64Array(3), null);
@@ -52,6 +65,110 @@ const buffer: ReturnType<ArrayBuffer['slice']> = output.data.buffer;
 const [own] = batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: new Own() });
 const kept: boolean = own.own;
 
+// Options of the call.
+const saved = { mean: new Float64Array(3), variance: new Float64Array(3) };
+const [rectified]: [Tensor, Tensor, Tensor] = batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, {
+  axis: -1,
+  statistics: saved,
+  unbiased: true,
+  relu: true,
+});
+batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { axis: undefined, statistics: undefined, relu: undefined });
+// @ts-expect-error: statistics are received in double
+batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { statistics: { mean: data, variance: data } });
+// @ts-expect-error: one of the two
+batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { statistics: { mean: saved.mean } });
+// @ts-expect-error: an axis is a number
+batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { axis: 'last' });
+// @ts-expect-error: a wrong name
+batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { reLU: true });
+
+// The gradient: three tensors, of which the first is null if it is not wanted.
+const gradients: [gradInput: Tensor, gradGamma: Tensor, gradBeta: Tensor] = batchNormalizationGradient(output, X);
+const [gradInput, gradGamma] = batchNormalizationGradient(output, X, {
+  gamma,
+  beta: null,
+  statistics: saved,
+  epsilon: 1e-3,
+  training: false,
+  axis: 1,
+  relu: true,
+  gradInput: true,
+});
+const gradBuffers: ReturnType<ArrayBuffer['slice']>[] = [gradInput.data.buffer, gradGamma.data.buffer];
+const [none, ...parameterGradients] = batchNormalizationGradient(output, X, { gradInput: false });
+const isNull: null = none;
+const two: [Tensor, Tensor] = parameterGradients;
+const [maybe] = batchNormalizationGradient(output, X, { gradInput: Math.random() > 0.5 });
+// @ts-expect-error: it may be null
+const notNever: Tensor = maybe;
+const known: Tensor | null = maybe;
+const [ownGradient] = batchNormalizationGradient(output, X, { out: new Own(), statistics: null });
+const keptGradient: boolean = ownGradient.own;
+const [arrayGradient]: [Tensor, Tensor, Tensor] = batchNormalizationGradient(output, X, { out: data });
+batchNormalizationGradient(frozen, frozen, { statistics: { mean: gamma, variance: { data: gamma, shape: [1, 3, 1, 1] } } });
+// @ts-expect-error: both tensors are needed
+batchNormalizationGradient(output);
+// @ts-expect-error: options are the third argument
+batchNormalizationGradient(output, X, gamma);
+// @ts-expect-error: no option of the gradient
+batchNormalizationGradient(output, X, { unbiased: true });
+// @ts-expect-error: a wrong name
+batchNormalizationGradient(output, X, { gradinput: false });
+// @ts-expect-error: one of the two
+batchNormalizationGradient(output, X, { statistics: { mean: saved.mean } });
+
+// Moments, and their merging; JSON's are arrays.
+const part: Moments = moments(X, { axis: -1 });
+const whole: Moments = mergeMoments([part, { count: 2, mean: gamma, variance: new Float32Array(3) }]);
+const means: Float64Array = mergeMoments(new Set([part])).mean;
+const asStatistics: Options = { statistics: whole };
+// @ts-expect-error: no other options
+moments(X, { relu: true });
+// @ts-expect-error: a list of parts
+mergeMoments(part);
+// @ts-expect-error: counts are needed
+mergeMoments([{ mean: gamma, variance: gamma }]);
+
+const [scale, shift]: [scale: Float64Array, shift: Float64Array] = fold(gamma, null, runningMean, runningVar, 1e-3);
+// @ts-expect-error: a mean and a variance are needed
+fold(gamma, null);
+
+// The layer.
+const layer = new BatchNorm(3, { momentum: 0.99, epsilon: 1e-3, axis: -1, unbiased: true, relu: true });
+const forward: Tensor = layer.forward(X);
+const backward: Tensor = layer.backward(forward, { out: data });
+const ownForward: boolean = layer.forward(X, { out: new Own() }).own;
+const inFloats: Float32Array[] = [layer.gamma, layer.beta, layer.gradGamma, layer.gradBeta];
+const inDoubles: Float64Array[] = [layer.runningMean, layer.runningVar];
+layer.training = false;
+layer.momentum = 0.5;
+const weights: number[] = layer.state().weight;
+layer.load(layer.state());
+layer.load({ weight: layer.gamma, bias: gamma, running_mean: gamma, running_var: gamma, num_batches_tracked: 5n });
+const plainLayer: plainJs.BatchNorm = new plainJs.BatchNorm(3);
+// @ts-expect-error: a number of channels
+new BatchNorm();
+// @ts-expect-error: a wrong name
+new BatchNorm(3, { eps: 1e-3 });
+// @ts-expect-error: the arrays stay the same ones
+layer.gamma = data;
+// @ts-expect-error: an entry is missing
+layer.load({ weight: gamma, bias: gamma, running_mean: gamma });
+// @ts-expect-error: no argument but X and out
+layer.forward(X, { relu: true });
+
+// The plain twin has the same types, and nothing of the kernel's.
+const twins: [typeof batchNormalization, typeof batchNormalizationGradient, typeof moments, typeof mergeMoments, typeof fold] = [
+  plainJs.batchNormalization,
+  plainJs.batchNormalizationGradient,
+  plainJs.moments,
+  plainJs.mergeMoments,
+  plainJs.fold,
+];
+// @ts-expect-error: an arena is the kernel's memory
+plainJs.Arena;
+
 // An arena's tensors are tensors like any other.
 const arena = new Arena(4096);
 const inArena: Tensor = arena.tensor([2, 3, 2, 2]);
@@ -76,7 +193,7 @@ const strided: { data: Float32Array; shape: number[]; stride: number[]; offset: 
   offset: 0,
 };
 batchNormalization(onnx, null, null);
-plain(strided, null, null);
+plainJs.batchNormalization(strided, null, null);
 const [dims] = batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: onnx });
 const float32: 'float32' = dims.type;
 
@@ -84,6 +201,7 @@ const float32: 'float32' = dims.type;
 const like: TensorLike<Float32Array> = onnx;
 const parameters: PerChannel[] = [gamma, new Float64Array(3), { data: gamma, shape: [3] }];
 const options: Options = { out: X };
+const gradientOptions: GradientOptions = { out: X, gamma };
 
 initialize();
 const which: 'wasm-simd' | 'js' = backend();
@@ -105,24 +223,45 @@ batchNormalization(X, 'gamma', null);
 
 export {
   arenaNumbers,
+  arrayGradient,
+  asStatistics,
+  backward,
   buffer,
   bytes,
   doubles,
   either,
   float32,
   fromArray,
+  gradBuffers,
+  gradientOptions,
+  gradients,
+  inDoubles,
+  inFloats,
+  isNull,
   kept,
+  keptGradient,
+  known,
   like,
   lists,
+  means,
   notDoubles,
+  notNever,
   notNull,
   notSingles,
   numbers,
   options,
+  ownForward,
   parameters,
+  plainLayer,
+  rectified,
+  scale,
+  shift,
   singles,
   sizes,
   statistic,
   triple,
+  twins,
+  two,
+  weights,
   which,
 };

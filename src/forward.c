@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-#include "simd.h"
+#include "shared.h"
 
 /* ---- limits: where float32 is too narrow, and double takes over ------------------------------------------------- */
 
@@ -17,25 +17,10 @@
 #define LEAST_SQUARED 0x1p-45f
 #define LEAST_SCALED 0x1p-115f
 #define LEAST_VARIANCE 0x1p-230
-/* What values are multiplied by, and what is subtracted from them or added. */
-#define LEAST_SCALE 0x1p-126
-#define MOST_SCALE 0x1p127
-#define MOST_SHIFT 0x1p102
 
 /* ---- what the steps share -------------------------------------------------------------------------------------- */
 
-/* NaN stands for a number with which float32 would be too narrow. */
-static inline bool in_double(float number) { return number != number; }
-
-static inline bool is_finite(double value) { return value - value == 0; }
-
-static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 static inline double squared(double value) { return value * value; }
-
-/* The mean of n values as a float32, and what is left of it. */
-static inline float mean_hi(double sum, double inv_n) { return (float)(sum * inv_n); }
-static inline double mean_lo(double sum, double n, double inv_n, float hi) { return (sum - n * hi) * inv_n; }
 
 /* The mean of n values less another mean, in their two parts: as one double each, the difference could lose all its digits. */
 static inline double apart(double sum, double n, double inv_n, float hi, double lo) {
@@ -167,11 +152,6 @@ static inline void add_4(double *sum, f32x4 value_f32x4) {
   store_f64x2(sum + 2, load_f64x2(sum + 2) + widen_high_f32x4(value_f32x4));
 }
 
-/* A row of a block, or after the last one what adds nothing. */
-static inline const float *row_or(const float *nothing, const float *x, size_t row, size_t rows, size_t stride) {
-  return row < rows ? x + row * stride : nothing;
-}
-
 /* Four rows at a time, so that sums are loaded and stored once for four values. */
 static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t width, double epsilon,
                                double *restrict sum, double *restrict m2, float *restrict center) {
@@ -233,7 +213,7 @@ static void merge(double *restrict sum, double *restrict m2, double seen, const 
 void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
                    size_t seen, double *partial, float *fold) {
   const size_t series = columns ? channels * spatial : channels;
-  const size_t height = columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
+  const size_t height = block_height(spatial, columns);
   assert(rows > 0 && channels > 0 && spatial > 0 && (rows == 1 || stride >= channels * spatial));
   assert(!columns || spatial <= BN_BLOCK_POSITIONS);
   assert(seen % (columns ? height : spatial < BN_SHORT && rows > 1 ? height * spatial : 1) == 0);
@@ -283,68 +263,91 @@ __attribute__((minsize)) void bn_fold(double epsilon, bool training, size_t chan
       channel->mean_lo += channel->mean_hi - hi;
       channel->mean_hi = hi;
     }
+    /* With + 0, here and below, no output of relu is −0. */
+    channel->beta += 0;
     channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
-    const double scale = channel->gamma * channel->inv_std, size = __builtin_fabs(scale);
+    const double scale = channel->gamma * channel->inv_std;
     const double shift = channel->beta - channel->mean_lo * scale;
-    const bool in_float = (channel->gamma == 0 || (size >= LEAST_SCALE && size <= MOST_SCALE)) &&
-                          __builtin_fabs(channel->mean_hi) < MOST_SHIFT && __builtin_fabs(shift) < MOST_SHIFT &&
+    const bool in_float = (channel->gamma == 0 || is_scale(scale)) && is_shift(channel->mean_hi) && is_shift(shift) &&
                           (training ? !(channel->variance > 0 && channel->variance < LEAST_VARIANCE) : shift == (float)shift);
     for (size_t i = c * copies; i < (c + 1) * copies; i++) {
-      fold[i] = (float)channel->mean_hi;
+      fold[i] = is_finite(hi) ? hi : 0;
       fold[i + step] = in_float ? (float)scale : __builtin_nanf("");
-      fold[i + 2 * step] = (float)shift;
+      fold[i + 2 * step] = (float)shift + 0;
     }
   }
 }
 
 /* ---- normalize ------------------------------------------------------------------------------------------------- */
 
-static void normalize_f64(const float *x, float *y, size_t n, const bn_channel *channel) {
+/* No output is less than this. */
+static inline float least_of(bool relu) { return relu ? 0 : -__builtin_inff(); }
+
+static void normalize_f64(const float *x, float *y, size_t n, const bn_channel *channel, bool relu) {
   const f64x2 mean_hi_f64x2 = splat_f64x2(channel->mean_hi), mean_lo_f64x2 = splat_f64x2(channel->mean_lo);
   const f64x2 inv_std_f64x2 = splat_f64x2(channel->inv_std), gamma_f64x2 = splat_f64x2(channel->gamma);
   const f64x2 beta_f64x2 = splat_f64x2(channel->beta);
-  size_t i = 0;
-  for (; i + 2 <= n; i += 2)
-    store_narrow_f64x2(y + i, ((widen_f32x2(x + i) - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2);
-  if (i < n) y[i] = (float)(((x[i] - channel->mean_hi) - channel->mean_lo) * channel->inv_std * channel->gamma + channel->beta);
+  const f64x2 least_f64x2 = splat_f64x2(least_of(relu));
+  for (size_t i = 0; i < n; i += 2) {
+    /* The last value may be alone. */
+    const f64x2 x_f64x2 = i + 2 <= n ? widen_f32x2(x + i) : splat_f64x2(x[i]);
+    const f64x2 y_f64x2 =
+        larger_f64x2(((x_f64x2 - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2, least_f64x2);
+    if (i + 2 <= n)
+      store_narrow_f64x2(y + i, y_f64x2);
+    else
+      y[i] = (float)y_f64x2[0];
+  }
 }
 
 static inline f32x4 normalized(f32x4 x_f32x4, f32x4 center_f32x4, f32x4 scale_f32x4, f32x4 shift_f32x4) {
   return (x_f32x4 - center_f32x4) * scale_f32x4 + shift_f32x4;
 }
 
-static inline void normalize_4(const float *x, float *y, f32x4 center_f32x4, f32x4 scale_f32x4, f32x4 shift_f32x4) {
-  store_f32x4(y, normalized(load_f32x4(x), center_f32x4, scale_f32x4, shift_f32x4));
+static inline void normalize_4(const float *x, float *y, f32x4 center_f32x4, f32x4 scale_f32x4, f32x4 shift_f32x4, bool relu) {
+  const f32x4 y_f32x4 = normalized(load_f32x4(x), center_f32x4, scale_f32x4, shift_f32x4);
+  store_f32x4(y, relu ? larger_f32x4(y_f32x4, splat_f32x4(0)) : y_f32x4);
+}
+
+/* relu is a constant where this is called: without it the loop is a sixth shorter. */
+static inline __attribute__((always_inline)) void normalize_slab(const float *x, float *y, size_t n, float center, float scale,
+                                                                 float shift, bool relu) {
+  const f32x4 center_f32x4 = splat_f32x4(center), scale_f32x4 = splat_f32x4(scale), shift_f32x4 = splat_f32x4(shift);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    normalize_4(x + i, y + i, center_f32x4, scale_f32x4, shift_f32x4, relu);
+    normalize_4(x + i + 4, y + i + 4, center_f32x4, scale_f32x4, shift_f32x4, relu);
+    normalize_4(x + i + 8, y + i + 8, center_f32x4, scale_f32x4, shift_f32x4, relu);
+    normalize_4(x + i + 12, y + i + 12, center_f32x4, scale_f32x4, shift_f32x4, relu);
+  }
+  for (; i + 4 <= n; i += 4) normalize_4(x + i, y + i, center_f32x4, scale_f32x4, shift_f32x4, relu);
+  for (; i < n; i++) {
+    const float value = (x[i] - center) * scale + shift;
+    y[i] = relu && value < 0 ? 0 : value;
+  }
 }
 
 /* Slabs side by side in a row, `spacing` apart, of n positions each, with numbers of their own. */
 static __attribute__((noinline)) void normalize_slabs(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride,
                                                       size_t slabs, size_t spacing, size_t n, const bn_channel *channel,
-                                                      const float *center, const float *scale, const float *shift) {
+                                                      const float *center, const float *scale, const float *shift, bool relu) {
   for (size_t row = 0; row < rows; row++)
     for (size_t c = 0; c < slabs; c++) {
       const float *from = x + row * x_stride + c * spacing;
       float *to = y + row * y_stride + c * spacing;
-      if (in_double(scale[c]) || (n >= 64 && tiny(from, center[c], LEAST_SCALED))) {
-        normalize_f64(from, to, n, channel + c);
-        continue;
-      }
-      const f32x4 center_f32x4 = splat_f32x4(center[c]), scale_f32x4 = splat_f32x4(scale[c]), shift_f32x4 = splat_f32x4(shift[c]);
-      size_t i = 0;
-      for (; i + 16 <= n; i += 16) {
-        normalize_4(from + i, to + i, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(from + i + 4, to + i + 4, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(from + i + 8, to + i + 8, center_f32x4, scale_f32x4, shift_f32x4);
-        normalize_4(from + i + 12, to + i + 12, center_f32x4, scale_f32x4, shift_f32x4);
-      }
-      for (; i + 4 <= n; i += 4) normalize_4(from + i, to + i, center_f32x4, scale_f32x4, shift_f32x4);
-      for (; i < n; i++) to[i] = (from[i] - center[c]) * scale[c] + shift[c];
+      if (in_double(scale[c]) || (n >= 64 && tiny(from, center[c], LEAST_SCALED)))
+        normalize_f64(from, to, n, channel + c, relu);
+      else if (relu)
+        normalize_slab(from, to, n, center[c], scale[c], shift[c], true);
+      else
+        normalize_slab(from, to, n, center[c], scale[c], shift[c], false);
     }
 }
 
 /* Columns in multiples of 4. Two rows at a time; the last two may be the same one, so both are loaded before either is stored. */
 static void normalize_columns(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t width,
-                              const float *center, const float *scale, const float *shift) {
+                              const float *center, const float *scale, const float *shift, bool relu) {
+  const f32x4 least_f32x4 = splat_f32x4(least_of(relu));
   for (size_t row = 0; row < rows; row += 2) {
     const size_t next = smaller(row + 1, rows - 1);
     const float *x0 = x + row * x_stride, *x1 = x + next * x_stride;
@@ -352,36 +355,34 @@ static void normalize_columns(const float *x, float *y, size_t rows, size_t x_st
     for (size_t j = 0; j < width; j += 4) {
       const f32x4 center_f32x4 = load_f32x4(center + j), scale_f32x4 = load_f32x4(scale + j), shift_f32x4 = load_f32x4(shift + j);
       const f32x4 x0_f32x4 = load_f32x4(x0 + j), x1_f32x4 = load_f32x4(x1 + j);
-      store_f32x4(y0 + j, normalized(x0_f32x4, center_f32x4, scale_f32x4, shift_f32x4));
-      store_f32x4(y1 + j, normalized(x1_f32x4, center_f32x4, scale_f32x4, shift_f32x4));
+      store_f32x4(y0 + j, larger_f32x4(normalized(x0_f32x4, center_f32x4, scale_f32x4, shift_f32x4), least_f32x4));
+      store_f32x4(y1 + j, larger_f32x4(normalized(x1_f32x4, center_f32x4, scale_f32x4, shift_f32x4), least_f32x4));
     }
   }
 }
 
 void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t channels, size_t spatial,
-                  bool columns, const bn_channel *channel, const float *fold) {
+                  bool columns, bool relu, const bn_channel *channel, const float *fold) {
   assert(rows > 0 && channels > 0 && spatial > 0 && (x != y || x_stride == y_stride));
   const size_t step = columns ? channels * spatial : channels;
   const float *center = fold, *scale = fold + step, *shift = fold + 2 * step;
   if (!columns) {
     for (size_t p = 0; p < spatial; p += BN_BLOCK_POSITIONS)
       normalize_slabs(x + p, y + p, rows, x_stride, y_stride, channels, spatial, smaller(spatial - p, BN_BLOCK_POSITIONS),
-                      channel, center, scale, shift);
+                      channel, center, scale, shift, relu);
     return;
   }
   for (size_t c = 0; c < channels;) {
     /* Neighbors in float32 go together; what is left after their last four columns are slabs of one position. */
-    const size_t j = c * spatial;
-    size_t end = c;
-    while (end < channels && !in_double(scale[end * spatial])) end++;
-    const size_t width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
-    normalize_columns(x + j, y + j, rows, x_stride, y_stride, k - j, center + j, scale + j, shift + j);
-    normalize_slabs(x + k, y + k, rows, x_stride, y_stride, left, 1, 1, channel, center + k, scale + k, shift + k);
+    const size_t end = next_in_double(scale, c, channels, spatial);
+    const size_t j = c * spatial, width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
+    normalize_columns(x + j, y + j, rows, x_stride, y_stride, k - j, center + j, scale + j, shift + j, relu);
+    normalize_slabs(x + k, y + k, rows, x_stride, y_stride, left, 1, 1, channel, center + k, scale + k, shift + k, relu);
     /* The next one, if there is one, is in double. */
     if (end < channels) {
       const size_t d = end * spatial;
       normalize_slabs(x + d, y + d, rows, x_stride, y_stride, 1, spatial, spatial, channel + end, center + d, scale + d,
-                      shift + d);
+                      shift + d, relu);
     }
     c = end + 1;
   }

@@ -1,0 +1,88 @@
+/* batchNormalizationGradient through a kernel: the order of its steps. */
+
+import { CHANNEL_BYTES, findStatistics, writeChannels } from './forward.js';
+
+/** @import { Kernel } from './kernel.js' */
+/** @import { GradientJob } from './validate.js' */
+
+/** The first fields of the kernel's bn_gradient, in doubles. */
+const GRAD_GAMMA = 0;
+const GRAD_BETA = 1;
+const GRADIENT_BYTES = 80;
+
+/**
+ * @param {Kernel} kernel with the functions of the gradient @param {GradientJob} job not empty @param {Float32Array | null} out as of
+ *   Differentiate in call.js @param {Float32Array} gradGamma @param {Float32Array} gradBeta
+ */
+export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
+  const { functions, f64 } = kernel;
+  const { batch, spatial, mean, epsilon, training, relu } = job;
+  const task = {
+    numbers: 2 * CHANNEL_BYTES + GRADIENT_BYTES,
+    sums: 48,
+    folded: 32,
+    tiles: relu ? 3 : 2,
+    masks: relu,
+    blocks: true,
+    again: training && (out !== null || mean === null),
+  };
+  const zeros = training ? null : new Float64Array(job.channels);
+  kernel.run(job, task, job.x, job.gradOutput, out, (range) => {
+    const { first, channels, columns, numbers, partial, fold, tileStride, sweep } = range;
+    const gradient = numbers + CHANNEL_BYTES * channels;
+    writeChannels(kernel, job, range, mean !== null);
+    if (mean === null) findStatistics(kernel, job, range);
+    functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
+    // In inference, what normalizing a gradient takes to differentiate: channels of mean 0 and beta 0.
+    const input = gradient + GRADIENT_BYTES * channels;
+    const inputFold = fold + 16 * (columns ? spatial : 1) * channels;
+    if (zeros) {
+      writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: input }, true);
+      functions.bn_fold(epsilon, 0, channels, spatial, columns, input, inputFold);
+    }
+
+    /** @param {import('./kernel.js').Piece} piece */
+    const mask = ({ x, xStride, g, gStride, rows, positions, given, givenStride, fresh, spare }) => {
+      if (!(relu && fresh)) return;
+      functions.bn_normalize(x, spare, rows, xStride, tileStride, channels, positions, columns, 1, numbers, fold);
+      functions.bn_mask(spare, given, g, rows, tileStride, givenStride, gStride, channels * positions);
+    };
+    sweep(
+      (piece) => {
+        const { x, xStride, g, gStride, rows, positions, seen, to, toStride } = piece;
+        mask(piece);
+        functions.bn_gradient_sums(x, g, rows, xStride, gStride, channels, positions, columns, seen, partial, gradient, fold);
+        if (zeros && out)
+          functions.bn_normalize(g, to, rows, gStride, toStride, channels, positions, columns, 0, input, inputFold);
+      },
+      true,
+      !training,
+    );
+    functions.bn_gradient_fold(
+      batch * spatial,
+      epsilon,
+      Number(training),
+      channels,
+      spatial,
+      columns,
+      partial,
+      numbers,
+      gradient,
+      fold,
+    );
+    if (training && out)
+      sweep(
+        (piece) => {
+          const { x, xStride, g, gStride, rows, positions, to, toStride } = piece;
+          mask(piece);
+          functions.bn_gradient_input(x, g, to, rows, xStride, gStride, toStride, channels, positions, columns, gradient, fold);
+        },
+        true,
+        true,
+      );
+    for (let c = first, at = gradient / 8; c < first + channels; c++, at += GRADIENT_BYTES / 8) {
+      gradGamma[c] = f64[at + GRAD_GAMMA];
+      gradBeta[c] = f64[at + GRAD_BETA];
+    }
+  });
+}

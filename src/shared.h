@@ -1,0 +1,51 @@
+/* What the forward kernels and those of the gradient share: limits, blocks, and the mean in two parts. */
+#ifndef BN_SHARED_H
+#define BN_SHARED_H
+
+#include "batchnorm.h"
+#include "simd.h"
+
+/* ---- limits: where float32 is too narrow, and double takes over ------------------------------------------------- */
+
+/* What values are multiplied by, and what is subtracted from them or added. */
+#define LEAST_SCALE 0x1p-126
+#define MOST_SCALE 0x1p127
+#define MOST_SHIFT 0x1p102
+
+/* NaN stands for a number with which float32 would be too narrow. */
+static inline bool in_double(float number) { return number != number; }
+
+static inline bool is_scale(double value) {
+  const double size = __builtin_fabs(value);
+  return size >= LEAST_SCALE && size <= MOST_SCALE;
+}
+
+static inline bool is_shift(double value) { return __builtin_fabs(value) < MOST_SHIFT; }
+
+/* The first channel from c on, in columns, that is in double; or channels. */
+static inline size_t next_in_double(const float *scale, size_t c, size_t channels, size_t spatial) {
+  while (c < channels && !in_double(scale[c * spatial])) c++;
+  return c;
+}
+
+/* ---- blocks, sums and means -------------------------------------------------------------------------------------- */
+
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Rows of a block. */
+static inline size_t block_height(size_t spatial, bool columns) {
+  return columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
+}
+
+/* A row of a block, or after the last one what adds nothing. */
+static inline const float *row_or(const float *nothing, const float *x, size_t row, size_t rows, size_t stride) {
+  return row < rows ? x + row * stride : nothing;
+}
+
+static inline bool is_finite(double value) { return value - value == 0; }
+
+/* The mean of n values as a float32, and what is left of it. */
+static inline float mean_hi(double sum, double inv_n) { return (float)(sum * inv_n); }
+static inline double mean_lo(double sum, double n, double inv_n, float hi) { return (sum - n * hi) * inv_n; }
+
+#endif
