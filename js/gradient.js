@@ -35,7 +35,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
     // In inference, what normalizing a gradient takes to differentiate: channels of mean 0 and beta 0.
     const input = gradient + GRADIENT_BYTES * channels;
-    const inputFold = fold + 16 * (columns ? spatial : 1) * channels;
+    const inputFold = fold + 12 * (columns ? spatial : 1) * channels;
     if (zeros) {
       writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: input }, true);
       functions.bn_fold(epsilon, 0, channels, spatial, columns, input, inputFold);

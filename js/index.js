@@ -125,6 +125,10 @@ const TINY = 128;
  * @property {Float64Array} variance
  */
 
+/** @typedef {import('./layer.js').LayerOptions} LayerOptions */
+
+/** @typedef {import('./layer.js').LayerState} LayerState */
+
 /**
  * Batch normalization of a tensor, as of shape [B, C, H, W], in training or in inference.
  *
@@ -238,13 +242,15 @@ export function batchNormalizationGradient(gradOutput, X, options = /** @type {a
  *
  * @param {TensorLike<Float32Array>} X of rank 1 to 8
  * @param {{ readonly axis?: number | undefined }} [options] axis: which of X's dimensions is the channels', default 1
- * @returns {Moments} of no values: count 0, and zeros
+ * @returns {Moments} zeros where a channel has no values
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value
  *
  * @example
- * moments({ data: Float32Array.of(1, 2, 3, 4, 10, 20, 30, 40), shape: [1, 2, 2, 2] });
- * // { count: 4, mean: Float64Array [2.5, 25], variance: Float64Array [1.25, 125] }
+ * const X = { data: Float32Array.of(1, 2, 3, 4, 10, 20, 30, 40), shape: [1, 2, 2, 2] };
+ * const { count, mean, variance } = moments(X); // of 4 values each
+ * mean; // ≈ 2.5, 25
+ * variance; // ≈ 1.25, 125
  */
 export function moments(X, options = {}) {
   return callMoments(normalize, X, options);
@@ -280,7 +286,7 @@ export function moments(X, options = {}) {
 export class BatchNorm extends Layer {
   /**
    * @param {number} channels C
-   * @param {import('./layer.js').LayerOptions} [options] default {}
+   * @param {LayerOptions} [options] default {}
    */
   constructor(channels, options) {
     super(batchNormalization, batchNormalizationGradient, channels, options);

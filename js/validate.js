@@ -196,7 +196,12 @@ function readPerChannel(argument, given, layout) {
       describe(data),
     );
   if (sizes && !same(sizes, [channels]) && !same(sizes, perChannel))
-    fail(RangeError, `${argument}.shape`, `be ${describeShape(perChannel)} or [${channels}]`, describeShape(sizes));
+    fail(
+      RangeError,
+      `${argument}.shape`,
+      `be ${[...new Set([perChannel, [channels]].map(describeShape))].join(' or ')}`,
+      describeShape(sizes),
+    );
   if (!Array.isArray(data)) return reading;
   const begin = beginOf(argument, reading, data.length, channels, layout, true);
   const copy = new Float64Array(channels);

@@ -30,7 +30,7 @@
  * other). Part of the contract is the order of summation. A series is cut into blocks, from the start of the tensor:
  *   slabs     BN_BLOCK_POSITIONS of one slab; of slabs of fewer than BN_SHORT positions, BN_SHORT_ROWS rows
  *   columns   BN_COLUMN_ROWS rows
- * A piece ends where a block ends, or where the tensor does; for bn_normalize alone, also after any row.
+ * A piece ends where a block ends, or where the tensor does; for bn_normalize, bn_mask and bn_gradient_input also after any row.
  *
  * Of each block are taken, in this order:
  *   sum       Slabs: 8 doubles, value i of a slab to the double i mod 8; one more for what is left after a slab's last 4.
@@ -84,7 +84,7 @@ typedef struct {
   double g_hi, g_lo;       /* the mean of G in two parts */
   double mean_hi, mean_lo; /* the batch's own mean, whatever was given */
   double scale, slope;     /* of (G − its mean), and of (X − mean) */
-  double first, uneven;    /* the first gradient, and whether another is not equal to it */
+  double first, uneven;    /* the first gradient, and whether any is not equal to it */
 } bn_gradient;
 
 /** Adds a piece to the statistics in partial, after `seen` values of each series. What partial held is lost if that is 0. Uses
@@ -98,11 +98,11 @@ void bn_moments(double count, size_t channels, size_t spatial, bool columns, con
 /** Mean and variance, in training those of bn_moments → mean_hi, mean_lo, inv_std and fold. */
 void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold);
 
-/** y ← (x − mean) · inv_std · gamma + beta, over a piece; with relu not less than 0, and never −0. With scale = gamma · inv_std and shift = beta − mean_lo · scale: in
- * float32, as (x − mean_hi) · scale + shift, if gamma = 0 or 2⁻¹²⁶ ≤ |scale| ≤ 2¹²⁷; |mean_hi| and |shift| < 2¹⁰²; in training not
- * 0 < variance < 2⁻²³⁰; in inference shift is a float32. Else, channel by channel, in double with one rounding. In slabs also
- * each BN_BLOCK_POSITIONS, from 64 on, of which the first 8 are all nearer to mean_hi than 2⁻¹¹⁵, but not all equal to it:
- * float32 would take ten times as long for subnormal numbers. */
+/** y ← (x − mean) · inv_std · gamma + beta, over a piece; with relu not less than 0, and never −0. With scale = gamma · inv_std and
+ * shift = beta − mean_lo · scale: in float32, as (x − mean_hi) · scale + shift, the shift being 0 for −0, if gamma = 0 or
+ * 2⁻¹²⁶ ≤ |scale| ≤ 2¹²⁷; |mean_hi| and |shift| < 2¹⁰²; in training not 0 < variance < 2⁻²³⁰; in inference shift is a float32. Else,
+ * channel by channel, in double with one rounding. In slabs also each BN_BLOCK_POSITIONS, from 64 on, of which the first 8 are all
+ * nearer to mean_hi than 2⁻¹¹⁵, but not all equal to it: float32 would take ten times as long for subnormal numbers. */
 void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t channels, size_t spatial,
                   bool columns, bool relu, const bn_channel *channel, const float *fold);
 
@@ -111,19 +111,25 @@ void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_st
              size_t width);
 
 /** Adds a piece to the sums in partial, after `seen` values of each series. What partial held is lost if that is 0. fold is
- * bn_fold's, with room for bn_gradient_fold. Sets first and uneven. */
+ * bn_fold's. Sets first and uneven. */
 void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stride, size_t g_stride, size_t channels,
-                      size_t spatial, bool columns, size_t seen, double *partial, bn_gradient *gradient, float *fold);
+                      size_t spatial, bool columns, size_t seen, double *partial, bn_gradient *gradient, const float *fold);
 
-/** Sums of `count` values of each channel → what else is in gradient, and fold behind that of bn_fold. With S = Σ g·d − mean(g) · Σ d
- * (0 if all gradients are equal), gamma's gradient is S · inv_std, slope is scale · S / count / (variance + epsilon), and the mean is
- * center + Σ d / count. In inference S is Σ g·d − (mean − center) · Σ g, and only the gradients of gamma and beta have a meaning. */
+/** Sums of `count` values of each channel → what else is in gradient, and fold behind that of bn_fold. mean(…) is a sum times 1 / count,
+ * which is rounded first.
+ *   S         Training: Σ g·d − mean(g) · Σ d, or 0 if no gradient differs; NaN unless Σ g and Σ d are finite. Inference: Σ g·d less
+ *             (mean_hi − center + mean_lo) · Σ g, if that factor is not 0.
+ *   gamma     S · inv_std; beta is Σ g
+ *   scale     of bn_channel, gamma · inv_std
+ *   slope     scale · ratio, with ratio = mean(S) / (variance + epsilon)
+ *   mean_hi   center + mean(d) as a float32, and mean_lo = (center − mean_hi) + mean(d); g_hi and g_lo are those of a mean
+ * In inference only gamma and beta have a meaning. */
 void bn_gradient_fold(double count, double epsilon, bool training, size_t channels, size_t spatial, bool columns,
                       const double *partial, const bn_channel *channel, bn_gradient *gradient, float *fold);
 
-/** y ← (g − mean(g)) · scale − (x − mean) · slope, over a piece. With constant = scale · (mean_lo · slope / scale − g_lo): in float32, as
+/** y ← (g − mean(g)) · scale − (x − mean) · slope, over a piece. With constant = scale · (mean_lo · ratio − g_lo): in float32, as
  * ((g − g_hi) · scale + constant) − (x − mean_hi) · slope, if scale and slope are each 0 or 2⁻¹²⁶ ≤ |…| ≤ 2¹²⁷, and |mean_hi|, |g_hi|,
- * |constant| and |slope| · √(count · variance) < 2¹⁰². Else, channel by channel, in double with one rounding. */
+ * |constant| and |slope| · √(count · variance) < 2¹⁰². Else, channel by channel, in double, with one rounding. */
 void bn_gradient_input(const float *x, const float *g, float *y, size_t rows, size_t x_stride, size_t g_stride, size_t y_stride,
                        size_t channels, size_t spatial, bool columns, const bn_gradient *gradient, const float *fold);
 

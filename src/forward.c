@@ -152,6 +152,11 @@ static inline void add_4(double *sum, f32x4 value_f32x4) {
   store_f64x2(sum + 2, load_f64x2(sum + 2) + widen_high_f32x4(value_f32x4));
 }
 
+/* A row of a block, or after the last one what adds nothing. */
+static inline const float *row_or(const float *nothing, const float *x, size_t row, size_t rows, size_t stride) {
+  return row < rows ? x + row * stride : nothing;
+}
+
 /* Four rows at a time, so that sums are loaded and stored once for four values. */
 static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t width, double epsilon,
                                double *restrict sum, double *restrict m2, float *restrict center) {

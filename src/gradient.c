@@ -9,20 +9,19 @@
 
 void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_stride, size_t g_stride, size_t to_stride,
              size_t width) {
-  assert(rows > 0 && width > 0);
+  assert(rows > 0 && width > 0 && (to != g || to_stride == g_stride));
   for (size_t row = 0; row < rows; row++, y += y_stride, g += g_stride, to += to_stride) {
     size_t j = 0;
-    for (; j + 4 <= width; j += 4) store_f32x4(to + j, where_positive_f32x4(load_f32x4(y + j), load_f32x4(g + j)));
+    for (; j + 8 <= width; j += 8) {
+      const f32x4 first_f32x4 = where_positive_f32x4(load_f32x4(y + j), load_f32x4(g + j));
+      store_f32x4(to + j + 4, where_positive_f32x4(load_f32x4(y + j + 4), load_f32x4(g + j + 4)));
+      store_f32x4(to + j, first_f32x4);
+    }
     for (; j < width; j++) to[j] = y[j] > 0 ? g[j] : 0;
   }
 }
 
 /* ---- sums of a block --------------------------------------------------------------------------------------------- */
-
-/* Of each series: its gradients, the deviations of its values from a center, and their products. */
-typedef struct {
-  double *g, *d, *gd;
-} sums;
 
 /* Lanes of a sum, two by two; (0 + 2) + (1 + 3) joins them. */
 static inline double total(f64x2 lanes01_f64x2, f64x2 lanes23_f64x2) {
@@ -30,24 +29,29 @@ static inline double total(f64x2 lanes01_f64x2, f64x2 lanes23_f64x2) {
   return lanes01_f64x2[0] + lanes01_f64x2[1];
 }
 
+/* Two values of three sums. */
+typedef struct {
+  f64x2 g, d, gd;
+} lanes;
+
+static inline void add_2(lanes *to, const float *x, const float *g, f64x2 center_f64x2) {
+  const f64x2 d_f64x2 = widen_f32x2(x) - center_f64x2, g_f64x2 = widen_f32x2(g);
+  to->g += g_f64x2;
+  to->d += d_f64x2;
+  to->gd += g_f64x2 * d_f64x2;
+}
+
 static void sum_slabs(const float *x, const float *g, size_t rows, size_t x_stride, size_t g_stride, size_t n, float center,
                       double *sum_g, double *sum_d, double *sum_gd) {
   const f64x2 center_f64x2 = splat_f64x2(center), zero_f64x2 = splat_f64x2(0);
-  f64x2 g01_f64x2 = zero_f64x2, g23_f64x2 = zero_f64x2, d01_f64x2 = zero_f64x2, d23_f64x2 = zero_f64x2;
-  f64x2 gd01_f64x2 = zero_f64x2, gd23_f64x2 = zero_f64x2;
+  lanes sum[2] = {{zero_f64x2, zero_f64x2, zero_f64x2}, {zero_f64x2, zero_f64x2, zero_f64x2}};
   double rest_g = 0, rest_d = 0, rest_gd = 0;
   for (size_t row = 0; row < rows; row++) {
     const float *slab = x + row * x_stride, *gradient = g + row * g_stride;
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
-      const f64x2 x01_f64x2 = widen_f32x2(slab + i) - center_f64x2, x23_f64x2 = widen_f32x2(slab + i + 2) - center_f64x2;
-      const f64x2 y01_f64x2 = widen_f32x2(gradient + i), y23_f64x2 = widen_f32x2(gradient + i + 2);
-      g01_f64x2 += y01_f64x2;
-      g23_f64x2 += y23_f64x2;
-      d01_f64x2 += x01_f64x2;
-      d23_f64x2 += x23_f64x2;
-      gd01_f64x2 += y01_f64x2 * x01_f64x2;
-      gd23_f64x2 += y23_f64x2 * x23_f64x2;
+      add_2(&sum[0], slab + i, gradient + i, center_f64x2);
+      add_2(&sum[1], slab + i + 2, gradient + i + 2, center_f64x2);
     }
     for (; i < n; i++) {
       const double d = slab[i] - (double)center;
@@ -56,42 +60,40 @@ static void sum_slabs(const float *x, const float *g, size_t rows, size_t x_stri
       rest_gd += gradient[i] * d;
     }
   }
-  *sum_g = total(g01_f64x2, g23_f64x2) + rest_g;
-  *sum_d = total(d01_f64x2, d23_f64x2) + rest_d;
-  *sum_gd = total(gd01_f64x2, gd23_f64x2) + rest_gd;
+  *sum_g = total(sum[0].g, sum[1].g) + rest_g;
+  *sum_d = total(sum[0].d, sum[1].d) + rest_d;
+  *sum_gd = total(sum[0].gd, sum[1].gd) + rest_gd;
 }
 
-static inline void add_row(f64x2 *g_f64x2, f64x2 *d_f64x2, f64x2 *gd_f64x2, const float *x, const float *g, f64x2 center_f64x2) {
-  const f64x2 x_f64x2 = widen_f32x2(x) - center_f64x2, y_f64x2 = widen_f32x2(g);
-  *g_f64x2 += y_f64x2;
-  *d_f64x2 += x_f64x2;
-  *gd_f64x2 += y_f64x2 * x_f64x2;
-}
+/* Rows of columns that are taken at a time: more would evict one another from the first cache where rows are pages apart. */
+#define STRIP_ROWS 4
 
-/* Four rows at a time, so that sums are loaded and stored once for four values. `zeros` has room for a row. */
+/* A few rows at a time, so that sums are loaded and stored once for all of them, and the rows stay in the cache. */
 static void sum_columns(const float *restrict x, const float *restrict g, size_t rows, size_t x_stride, size_t g_stride,
-                        size_t width, const float *restrict center, float *restrict zeros, double *restrict sum_g,
-                        double *restrict sum_d, double *restrict sum_gd) {
-  for (size_t j = 0; j < width; j++) sum_g[j] = sum_d[j] = sum_gd[j] = zeros[j] = 0;
-  for (size_t row = 0; row < rows; row += 4) {
-    const float *x0 = x + row * x_stride, *x1 = row_or(center, x, row + 1, rows, x_stride),
-                *x2 = row_or(center, x, row + 2, rows, x_stride), *x3 = row_or(center, x, row + 3, rows, x_stride);
-    const float *g0 = g + row * g_stride, *g1 = row_or(zeros, g, row + 1, rows, g_stride),
-                *g2 = row_or(zeros, g, row + 2, rows, g_stride), *g3 = row_or(zeros, g, row + 3, rows, g_stride);
+                        size_t width, const float *restrict center, double *restrict sum_g, double *restrict sum_d,
+                        double *restrict sum_gd) {
+  for (size_t j = 0; j < width; j++) sum_g[j] = sum_d[j] = sum_gd[j] = 0;
+  for (size_t row = 0; row < rows; row += STRIP_ROWS) {
+    const size_t count = smaller(STRIP_ROWS, rows - row);
     size_t j = 0;
-    for (; j + 2 <= width; j += 2) {
-      const f64x2 center_f64x2 = widen_f32x2(center + j);
-      f64x2 g_f64x2 = load_f64x2(sum_g + j), d_f64x2 = load_f64x2(sum_d + j), gd_f64x2 = load_f64x2(sum_gd + j);
-      add_row(&g_f64x2, &d_f64x2, &gd_f64x2, x0 + j, g0 + j, center_f64x2);
-      add_row(&g_f64x2, &d_f64x2, &gd_f64x2, x1 + j, g1 + j, center_f64x2);
-      add_row(&g_f64x2, &d_f64x2, &gd_f64x2, x2 + j, g2 + j, center_f64x2);
-      add_row(&g_f64x2, &d_f64x2, &gd_f64x2, x3 + j, g3 + j, center_f64x2);
-      store_f64x2(sum_g + j, g_f64x2);
-      store_f64x2(sum_d + j, d_f64x2);
-      store_f64x2(sum_gd + j, gd_f64x2);
+    for (; j + 4 <= width; j += 4) {
+      const float *from = x + row * x_stride + j, *gradient = g + row * g_stride + j;
+      const f64x2 center01_f64x2 = widen_f32x2(center + j), center23_f64x2 = widen_f32x2(center + j + 2);
+      lanes sum[2] = {{load_f64x2(sum_g + j), load_f64x2(sum_d + j), load_f64x2(sum_gd + j)},
+                      {load_f64x2(sum_g + j + 2), load_f64x2(sum_d + j + 2), load_f64x2(sum_gd + j + 2)}};
+      for (size_t r = 0; r < count; r++, from += x_stride, gradient += g_stride) {
+        add_2(&sum[0], from, gradient, center01_f64x2);
+        add_2(&sum[1], from + 2, gradient + 2, center23_f64x2);
+      }
+      store_f64x2(sum_g + j, sum[0].g);
+      store_f64x2(sum_d + j, sum[0].d);
+      store_f64x2(sum_gd + j, sum[0].gd);
+      store_f64x2(sum_g + j + 2, sum[1].g);
+      store_f64x2(sum_d + j + 2, sum[1].d);
+      store_f64x2(sum_gd + j + 2, sum[1].gd);
     }
-    if (j < width)
-      for (size_t r = row; r < smaller(row + 4, rows); r++) {
+    for (; j < width; j++)
+      for (size_t r = row; r < row + count; r++) {
         const float value = g[r * g_stride + j];
         const double d = x[r * x_stride + j] - (double)center[j];
         sum_g[j] += value;
@@ -110,9 +112,10 @@ static bool differs(const float *g, size_t rows, size_t stride, size_t n, double
 }
 
 void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stride, size_t g_stride, size_t channels,
-                      size_t spatial, bool columns, size_t seen, double *partial, bn_gradient *gradient, float *fold) {
+                      size_t spatial, bool columns, size_t seen, double *partial, bn_gradient *gradient, const float *fold) {
   const size_t copies = columns ? spatial : 1, series = channels * copies, height = block_height(spatial, columns);
-  assert(rows > 0 && channels > 0 && spatial > 0);
+  assert(rows > 0 && channels > 0 && spatial > 0 && (!columns || spatial <= BN_BLOCK_POSITIONS));
+  assert(seen % (columns ? height : spatial < BN_SHORT && rows > 1 ? height * spatial : 1) == 0);
   for (size_t c = 0; c < channels; c++) {
     if (seen == 0) {
       gradient[c].first = g[c * spatial];
@@ -127,7 +130,7 @@ void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stri
       /* The first block's are the totals themselves. */
       double *sum_g = seen ? partial + 3 * series : partial, *sum_d = sum_g + series, *sum_gd = sum_d + series;
       if (columns)
-        sum_columns(block, gradients, block_rows, x_stride, g_stride, series, fold, fold + 3 * series, sum_g, sum_d, sum_gd);
+        sum_columns(block, gradients, block_rows, x_stride, g_stride, series, fold, sum_g, sum_d, sum_gd);
       else
         for (size_t c = 0; c < channels; c++)
           sum_slabs(block + c * spatial, gradients + c * spatial, block_rows, x_stride, g_stride, positions, fold[c], sum_g + c,
@@ -166,9 +169,9 @@ __attribute__((minsize)) void bn_gradient_fold(double count, double epsilon, boo
     gradient->g_hi = g_hi;
     gradient->g_lo = mean_lo(sum_g, count, inv_count, g_hi);
     gradient->scale = channel->gamma * channel->inv_std;
-    const double slope = sum_gd * inv_count / (channel->variance + epsilon);
-    gradient->slope = gradient->scale * slope;
-    const double constant = gradient->scale * (gradient->mean_lo * slope - gradient->g_lo);
+    const double ratio = sum_gd * inv_count / (channel->variance + epsilon);
+    gradient->slope = gradient->scale * ratio;
+    const double constant = gradient->scale * (gradient->mean_lo * ratio - gradient->g_lo);
     const double most = __builtin_fabs(gradient->slope) * __builtin_sqrt(count * channel->variance);
     const bool in_float = (gradient->scale == 0 || is_scale(gradient->scale)) &&
                           (gradient->slope == 0 || is_scale(gradient->slope)) && is_shift(hi) && is_shift(g_hi) &&
@@ -243,7 +246,7 @@ static void input_columns(const float *x, const float *g, float *y, size_t rows,
 
 void bn_gradient_input(const float *x, const float *g, float *y, size_t rows, size_t x_stride, size_t g_stride, size_t y_stride,
                        size_t channels, size_t spatial, bool columns, const bn_gradient *gradient, const float *fold) {
-  assert(rows > 0 && channels > 0 && spatial > 0 && (g != y || g_stride == y_stride));
+  assert(rows > 0 && channels > 0 && spatial > 0 && (g != y || g_stride == y_stride) && (x != y || x_stride == y_stride));
   const size_t step = columns ? channels * spatial : channels;
   fold += 3 * step;
   if (!columns) {

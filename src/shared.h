@@ -37,11 +37,6 @@ static inline size_t block_height(size_t spatial, bool columns) {
   return columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
 }
 
-/* A row of a block, or after the last one what adds nothing. */
-static inline const float *row_or(const float *nothing, const float *x, size_t row, size_t rows, size_t stride) {
-  return row < rows ? x + row * stride : nothing;
-}
-
 static inline bool is_finite(double value) { return value - value == 0; }
 
 /* The mean of n values as a float32, and what is left of it. */

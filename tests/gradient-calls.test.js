@@ -191,7 +191,7 @@ test('nothing else in the arena’s memory is touched, whatever the size of the 
   const next = seeded(61);
   let calls = 0;
   for (const work of [192 * KIB, 250 * KIB, 2048 * KIB])
-    for (const shape of shapes(20)) {
+    for (const shape of shapes(8)) {
       const n = sizeOf(shape);
       const gap = 64 + 4 * Math.floor(next() * 16);
       const kernel = makeKernel(work, 4 * gap + 12 * n);
@@ -229,7 +229,7 @@ test('nothing else in the arena’s memory is touched, whatever the size of the 
         }
       }
     }
-  assert.ok(calls > 2000, `${calls} calls`);
+  assert.ok(calls > 1500, `${calls} calls`);
 });
 
 /** Tiny, and in both layouts. */

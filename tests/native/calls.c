@@ -1,8 +1,8 @@
 /* Runs the kernels natively on calls read from standard input and writes the results, for native.js to compare with the
  * WebAssembly's bit by bit. Nothing is set that batchnorm.h does not ask for, so that a sanitizer sees it if that is used.
  *
- * A call is 12 doubles: batch, channels, spatial, columns, training, whether statistics are given, relu, epsilon, rows and positions of
- * a piece, where the output is written (a place of run.c), and whether the gradient is wanted; then gamma, beta, mean and variance
+ * A call is 12 doubles: batch, channels, spatial, columns, training, whether statistics are given, relu, epsilon, rows and positions
+ * of a piece, where the output is written (a place of run.c), and whether the gradient is wanted; then gamma, beta, mean and variance
  * (doubles, one per channel), then X, and G for the gradient (floats). The result is X normalized, then mean (mean_hi + mean_lo) and
  * variance; or the gradients of X, of gamma and of beta. rows = batch and positions = spatial make one piece. */
 #include <stdio.h>

@@ -254,8 +254,7 @@ static totals totals_of(slabs s, const float *x, const float *g, const bn_channe
   return t;
 }
 
-/* Besides what is in bn_gradient: what the header calls constant, slope times the root, and whether it lets float32
- * be used. */
+/* Besides what is in bn_gradient: what the header calls constant, |slope| times the root, and whether it lets float32 be used. */
 typedef struct {
   bn_gradient numbers;
   double constant, most;
