@@ -9,7 +9,7 @@ import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from '
 const lines = (bytes) => 64 * Math.ceil(bytes / 64);
 
 /**
- * Memory for tensors that `batchNormalization` computes where they lie, without copying them. Its size is fixed, since memory
+ * Memory for tensors that `batchNormalization` and its gradient work on where they lie, without copying them. Its size is fixed, since memory
  * that grows detaches all its arrays, and single tensors are not given back: `reset` gives back all of them. The memory is
  * freed when neither the arena nor a tensor of it is reachable. It takes 2 MB more than its tensors, so make one, not many. If
  * WebAssembly is unavailable, an arena is plain memory, and everything works alike.

@@ -30,7 +30,7 @@ export function writeChannels({ f64 }, { gamma, beta, mean, variance }, { first,
 }
 
 /**
- * Takes the statistics of a range's channels from the first source.
+ * Finds the statistics of a range's channels in X.
  * @param {Kernel} kernel @param {Problem} problem @param {Range} range
  */
 export function findStatistics({ functions }, { batch, spatial, epsilon }, { channels, columns, numbers, partial, fold, sweep }) {

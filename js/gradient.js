@@ -35,6 +35,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
     // In inference, what normalizing a gradient takes to differentiate: channels of mean 0 and beta 0.
     const input = gradient + GRADIENT_BYTES * channels;
+    // After bn_fold's own three floats. bn_gradient_fold writes there, too, but only when these have been used.
     const inputFold = fold + 12 * (columns ? spatial : 1) * channels;
     if (zeros) {
       writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: input }, true);

@@ -91,8 +91,8 @@ const TINY = 128;
  *   (with two SharedArrayBuffer objects on the same memory, that cannot be noticed).
  * @property {number | undefined} [axis] which of X's dimensions is the channels', from 0 on, or from −1 downwards from the end; default
  *   1. An X of rank 1 needs it.
- * @property {{ readonly mean: Float64Array, readonly variance: Float64Array } | undefined} [statistics] two arrays of C values that
- *   receive the statistics the output was computed with, not rounded: in training the batch's mean and biased variance, in
+ * @property {{ readonly mean: Float64Array, readonly variance: Float64Array } | undefined} [statistics] two arrays of C values, which
+ *   overlap no other argument, that receive the statistics the output was computed with, not rounded: in training the batch's mean and biased variance, in
  *   inference the running ones. batchNormalizationGradient takes them.
  * @property {boolean | undefined} [unbiased] in training, the running variance is updated with the batch's unbiased variance (divided by
  *   the count less 1), as in PyTorch; default false. The output is the same.
@@ -127,7 +127,7 @@ const TINY = 128;
 
 /** @typedef {import('./layer.js').LayerOptions} LayerOptions */
 
-/** @typedef {import('./layer.js').LayerState} LayerState */
+/** @template [Values=Numbers] @typedef {import('./layer.js').LayerState<Values>} LayerState */
 
 /**
  * Batch normalization of a tensor, as of shape [B, C, H, W], in training or in inference.

@@ -1,4 +1,4 @@
-/* The only file that knows addresses: takes tensors through the kernel's functions, over one memory, as planned. */
+/* The only file that knows where tensors lie: takes them through a kernel's functions, over one memory, as planned. */
 
 import { makePlan } from './plan.js';
 

@@ -1,7 +1,7 @@
 /* A layer of batch normalization: parameters, running statistics and gradients in one object, on the public functions alone. */
 
 import { bufferOf, byteOffsetOf, describe, describeShape, errorOf, fail, isSize, listOf, numbersOf } from './tensor.js';
-import { checkBoolean, checkEpsilon, checkNumber, readOptions } from './validate.js';
+import { checkBoolean, checkEpsilon, checkNumber, checkVariance, readOptions } from './validate.js';
 
 /** @import { NewArray, Numbers, Tensor, TensorLike } from './index.js' */
 
@@ -201,6 +201,7 @@ export class Layer {
     const loaded = Object.entries(arrays).map(
       ([name, array]) => /** @type {const} */ ([array, numbersOf(`${NAME}state.${name}`, given[name], array.length)]),
     );
+    checkVariance(`${NAME}state.running_var`, loaded[3][1], this.#epsilon);
     for (const [array, numbers] of loaded) array.set(numbers);
   }
 }

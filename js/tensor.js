@@ -177,12 +177,21 @@ function checkSteps(argument, name, stated, sizes) {
 export function numbersOf(argument, data, channels, offset) {
   if (!Array.isArray(data) && !/^Float(32|64)Array$/.test(/** @type {string} */ (typeName(data))))
     fail(TypeError, argument, 'be a Float32Array, a Float64Array or an array of numbers', describe(data));
+  const length = Array.isArray(data) ? data.length : lengthOf(data);
   const begin = offset ?? 0;
-  const values = [...data].slice(begin, offset === undefined ? undefined : begin + channels);
-  values.forEach((value, c) => {
-    if (typeof value !== 'number') fail(TypeError, `${argument}[${begin + c}]`, 'be a number', describe(value));
-  });
-  if (values.length !== (channels ?? values.length))
-    fail(RangeError, argument, `hold ${channels} numbers, one per channel`, `${values.length}`);
-  return new Float64Array(values);
+  const size = channels ?? length;
+  if (offset === undefined ? length !== size : !(isSize(begin) && begin + size <= length))
+    fail(
+      errorOf(begin),
+      argument,
+      `hold ${size} numbers${offset === undefined ? ', one per channel' : ' from its offset on'}`,
+      `${length}${offset === undefined ? '' : `, offset ${describe(offset)}`}`,
+    );
+  const numbers = new Float64Array(size);
+  for (let c = 0; c < size; c++) {
+    const number = data[begin + c];
+    if (typeof number !== 'number') fail(TypeError, `${argument}[${begin + c}]`, 'be a number', describe(number));
+    numbers[c] = number;
+  }
+  return numbers;
 }

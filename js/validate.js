@@ -179,10 +179,10 @@ export function checkBoolean(argument, value, hint = '') {
 
 /**
  * @param {string} argument @param {unknown} given a tensor or its bare data, or null
- * @param {Layout} layout
+ * @param {Layout} layout @param {string} [orNull] for an error: what else it may be
  * @returns {Reading | null} an array's numbers as a copy
  */
-function readPerChannel(argument, given, layout) {
+function readPerChannel(argument, given, layout, orNull = ', or null') {
   if (given === null) return null;
   const { channels, perChannel } = layout;
   const reading = read(argument, given, 'be an array');
@@ -192,7 +192,7 @@ function readPerChannel(argument, given, layout) {
     fail(
       TypeError,
       name,
-      `be a Float32Array, a Float64Array or an array of numbers${sizes ? '' : ', or a tensor of one, or null'}`,
+      `be a Float32Array, a Float64Array or an array of numbers${sizes ? '' : `, or a tensor of one${orNull}`}`,
       describe(data),
     );
   if (sizes && !same(sizes, [channels]) && !same(sizes, perChannel))
@@ -485,8 +485,8 @@ export function validateGradient(gradOutput, X, options) {
   const readGamma = readPerChannel(`${name}gamma`, given.gamma ?? null, layout);
   const readBeta = readPerChannel(`${name}beta`, relu ? given.beta : null, layout);
   const saved = readStatistics(`${name}statistics`, given.statistics);
-  const readMean = saved && readPerChannel(`${name}statistics.mean`, saved.mean, layout);
-  const readVar = saved && readPerChannel(`${name}statistics.variance`, saved.variance, layout);
+  const readMean = saved && readPerChannel(`${name}statistics.mean`, saved.mean, layout, '');
+  const readVar = saved && readPerChannel(`${name}statistics.variance`, saved.variance, layout, '');
   const outReading = readOut(name, given.out, layout.shape);
   // Nothing of the user's runs from here on.
 
@@ -553,7 +553,7 @@ export function validateMoments(X, options) {
     beta: null,
     mean: new Float64Array(channels),
     variance: new Float64Array(channels),
-    // Hides nothing.
+    // With an epsilon, squares that vanish next to it would not be summed again.
     epsilon: 0,
     training: true,
     relu: false,

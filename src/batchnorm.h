@@ -118,7 +118,7 @@ void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stri
 /** Sums of `count` values of each channel → what else is in gradient, and fold behind that of bn_fold. mean(…) is a sum times 1 / count,
  * which is rounded first.
  *   S         Training: Σ g·d − mean(g) · Σ d, or 0 if no gradient differs; NaN unless Σ g and Σ d are finite. Inference: Σ g·d less
- *             (mean_hi − center + mean_lo) · Σ g, if that factor is not 0.
+ *             (mean_hi − center + mean_lo) · Σ g, unless that factor is 0, or finite while Σ g is not.
  *   gamma     S · inv_std; beta is Σ g
  *   scale     of bn_channel, gamma · inv_std
  *   slope     scale · ratio, with ratio = mean(S) / (variance + epsilon)

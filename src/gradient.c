@@ -13,9 +13,8 @@ void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_st
   for (size_t row = 0; row < rows; row++, y += y_stride, g += g_stride, to += to_stride) {
     size_t j = 0;
     for (; j + 8 <= width; j += 8) {
-      const f32x4 first_f32x4 = where_positive_f32x4(load_f32x4(y + j), load_f32x4(g + j));
+      store_f32x4(to + j, where_positive_f32x4(load_f32x4(y + j), load_f32x4(g + j)));
       store_f32x4(to + j + 4, where_positive_f32x4(load_f32x4(y + j + 4), load_f32x4(g + j + 4)));
-      store_f32x4(to + j, first_f32x4);
     }
     for (; j < width; j++) to[j] = y[j] > 0 ? g[j] : 0;
   }
@@ -31,14 +30,14 @@ static inline double total(f64x2 lanes01_f64x2, f64x2 lanes23_f64x2) {
 
 /* Two values of three sums. */
 typedef struct {
-  f64x2 g, d, gd;
+  f64x2 g_f64x2, d_f64x2, gd_f64x2;
 } lanes;
 
 static inline void add_2(lanes *to, const float *x, const float *g, f64x2 center_f64x2) {
   const f64x2 d_f64x2 = widen_f32x2(x) - center_f64x2, g_f64x2 = widen_f32x2(g);
-  to->g += g_f64x2;
-  to->d += d_f64x2;
-  to->gd += g_f64x2 * d_f64x2;
+  to->g_f64x2 += g_f64x2;
+  to->d_f64x2 += d_f64x2;
+  to->gd_f64x2 += g_f64x2 * d_f64x2;
 }
 
 static void sum_slabs(const float *x, const float *g, size_t rows, size_t x_stride, size_t g_stride, size_t n, float center,
@@ -60,9 +59,9 @@ static void sum_slabs(const float *x, const float *g, size_t rows, size_t x_stri
       rest_gd += gradient[i] * d;
     }
   }
-  *sum_g = total(sum[0].g, sum[1].g) + rest_g;
-  *sum_d = total(sum[0].d, sum[1].d) + rest_d;
-  *sum_gd = total(sum[0].gd, sum[1].gd) + rest_gd;
+  *sum_g = total(sum[0].g_f64x2, sum[1].g_f64x2) + rest_g;
+  *sum_d = total(sum[0].d_f64x2, sum[1].d_f64x2) + rest_d;
+  *sum_gd = total(sum[0].gd_f64x2, sum[1].gd_f64x2) + rest_gd;
 }
 
 /* Rows of columns that are taken at a time: more would evict one another from the first cache where rows are pages apart. */
@@ -85,12 +84,12 @@ static void sum_columns(const float *restrict x, const float *restrict g, size_t
         add_2(&sum[0], from, gradient, center01_f64x2);
         add_2(&sum[1], from + 2, gradient + 2, center23_f64x2);
       }
-      store_f64x2(sum_g + j, sum[0].g);
-      store_f64x2(sum_d + j, sum[0].d);
-      store_f64x2(sum_gd + j, sum[0].gd);
-      store_f64x2(sum_g + j + 2, sum[1].g);
-      store_f64x2(sum_d + j + 2, sum[1].d);
-      store_f64x2(sum_gd + j + 2, sum[1].gd);
+      store_f64x2(sum_g + j, sum[0].g_f64x2);
+      store_f64x2(sum_d + j, sum[0].d_f64x2);
+      store_f64x2(sum_gd + j, sum[0].gd_f64x2);
+      store_f64x2(sum_g + j + 2, sum[1].g_f64x2);
+      store_f64x2(sum_d + j + 2, sum[1].d_f64x2);
+      store_f64x2(sum_gd + j + 2, sum[1].gd_f64x2);
     }
     for (; j < width; j++)
       for (size_t r = row; r < row + count; r++) {
@@ -159,7 +158,8 @@ __attribute__((minsize)) void bn_gradient_fold(double count, double epsilon, boo
     const double given = (channel->mean_hi - center) + channel->mean_lo;
     if (training) /* The last terms are NaN if a sum is not finite, else 0. */
       sum_gd = (gradient->uneven ? sum_gd - mean * sum_d : 0) + 0 * sum_g + 0 * sum_d;
-    else if (given != 0)
+    else if (given != 0 && (is_finite(sum_g) || !is_finite(given)))
+      /* What is left of a finite mean does not change an infinite sum. */
       sum_gd -= given * sum_g;
     gradient->gamma = sum_gd * channel->inv_std;
     gradient->beta = sum_g;
@@ -195,11 +195,11 @@ static double input_f64(double x, double g, const bn_gradient *k) {
 
 /* One channel's numbers, or those of four columns. */
 typedef struct {
-  f32x4 g_hi, scale, constant, center, slope;
+  f32x4 g_hi_f32x4, scale_f32x4, constant_f32x4, center_f32x4, slope_f32x4;
 } folded;
 
 static inline f32x4 input(const float *x, const float *g, folded k) {
-  return ((load_f32x4(g) - k.g_hi) * k.scale + k.constant) - (load_f32x4(x) - k.center) * k.slope;
+  return ((load_f32x4(g) - k.g_hi_f32x4) * k.scale_f32x4 + k.constant_f32x4) - (load_f32x4(x) - k.center_f32x4) * k.slope_f32x4;
 }
 
 static __attribute__((noinline)) void input_slabs(const float *x, const float *g, float *y, size_t rows, size_t x_stride,

@@ -267,7 +267,7 @@ static gradients gradients_of(slabs s, totals t, bool training, double epsilon, 
   double together = all.gd;
   const double given = (channel->mean_hi - center) + channel->mean_lo;
   if (!training)
-    together -= given == 0 ? 0 : given * all.g;
+    together -= given == 0 || (isfinite(given) && !isfinite(all.g)) ? 0 : given * all.g;
   else if (!isfinite(all.g) || !isfinite(all.d))
     together = NAN;
   else
