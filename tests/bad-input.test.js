@@ -12,7 +12,8 @@ const three = [1, 2, 3];
 
 const TENSOR = 'must be a tensor { data: Float32Array, shape: [B, C, H, W] }';
 const SIZES = 'must hold one to eight non-negative integers';
-const NUMBERS = 'must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one, or null';
+const NO_NULL = 'must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one';
+const NUMBERS = `${NO_NULL}, or null`;
 const AXIS = 'must be an integer from -4 to 3, for X of shape [2, 3, 2, 2]';
 const RANK_1 = 'axis must be given for an X of rank 1, as 0 or -1; got none';
 const OPTIONS = 'options must be an object, { out, axis, statistics, unbiased, relu } or empty';
@@ -507,9 +508,9 @@ const GRADIENT_CASES = [
     const given = (value) => ({ options: { statistics: { mean: three, variance: three, [key]: value } } });
     const argument = `statistics.${key}`;
     return [
-      [`no ${argument}`, given(undefined), TypeError, `${argument} ${NUMBERS}; got undefined`],
+      [`no ${argument}`, given(undefined), TypeError, `${argument} ${NO_NULL}; got undefined`],
       [`${argument} null`, given(null), TypeError, `${argument} must be given if statistics are; got null`],
-      [`${argument} of integers`, given(new Int32Array(3)), TypeError, `${argument} ${NUMBERS}; got Int32Array of 3`],
+      [`${argument} of integers`, given(new Int32Array(3)), TypeError, `${argument} ${NO_NULL}; got Int32Array of 3`],
       [
         `${argument} too long`,
         given(zeros(4)),
