@@ -326,9 +326,10 @@ static inline __attribute__((always_inline)) void normalize_slab(const float *x,
     normalize_4(x + i + 12, y + i + 12, center_f32x4, scale_f32x4, shift_f32x4, relu);
   }
   for (; i + 4 <= n; i += 4) normalize_4(x + i, y + i, center_f32x4, scale_f32x4, shift_f32x4, relu);
+  /* A comparison of single values would be a branch that is often mispredicted. */
   for (; i < n; i++) {
     const float value = (x[i] - center) * scale + shift;
-    y[i] = relu && value < 0 ? 0 : value;
+    y[i] = relu ? larger_f32x4(splat_f32x4(value), splat_f32x4(0))[0] : value;
   }
 }
 

@@ -16,7 +16,7 @@ void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_st
       store_f32x4(to + j, where_positive_f32x4(load_f32x4(y + j), load_f32x4(g + j)));
       store_f32x4(to + j + 4, where_positive_f32x4(load_f32x4(y + j + 4), load_f32x4(g + j + 4)));
     }
-    for (; j < width; j++) to[j] = y[j] > 0 ? g[j] : 0;
+    for (; j < width; j++) to[j] = where_positive_f32x4(splat_f32x4(y[j]), splat_f32x4(g[j]))[0];
   }
 }
 

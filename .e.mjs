@@ -1,0 +1,1 @@
+export {batchNormalization,batchNormalizationGradient} from './js/index.js'
