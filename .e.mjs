@@ -1,1 +1,0 @@
-export {batchNormalization,batchNormalizationGradient} from './js/index.js'
