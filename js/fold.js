@@ -45,7 +45,7 @@ function unwrap(name, given, channels) {
  * shift; // ≈ −3, 3
  */
 export function fold(gamma, beta, mean, variance, epsilon = 1e-5) {
-  checkEpsilon('fold: ', epsilon);
+  checkEpsilon('fold: epsilon', epsilon);
   const means = unwrap('mean', mean);
   const channels = means.length;
   const variances = unwrap('variance', variance, channels);

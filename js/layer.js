@@ -1,7 +1,7 @@
 /* A layer of batch normalization: parameters, running statistics and gradients in one object, on the public functions alone. */
 
 import { bufferOf, byteOffsetOf, describe, describeShape, errorOf, fail, isSize, listOf, numbersOf } from './tensor.js';
-import { checkBoolean, checkEpsilon, checkNumber, checkVariance, readOptions } from './validate.js';
+import { checkBoolean, checkEpsilon, checkNumber, checkVariance, none, readOptions } from './validate.js';
 
 /** @import { NewArray, Numbers, Tensor, TensorLike } from './index.js' */
 
@@ -26,16 +26,9 @@ import { checkBoolean, checkEpsilon, checkNumber, checkVariance, readOptions } f
  */
 
 const NAME = 'BatchNorm: ';
-const OPTIONS = { momentum: undefined, epsilon: undefined, axis: undefined, unbiased: undefined, relu: undefined };
-const OUT = { out: undefined };
-/** @type {Record<string, unknown>} */
-const STATE = {
-  weight: undefined,
-  bias: undefined,
-  running_mean: undefined,
-  running_var: undefined,
-  num_batches_tracked: undefined,
-};
+const OPTIONS = /* @__PURE__ */ none('momentum epsilon axis unbiased relu');
+const OUT = /* @__PURE__ */ none('out');
+const STATE = /* @__PURE__ */ none('weight bias running_mean running_var num_batches_tracked');
 
 /** What BatchNorm is, whichever functions compute: the class that both entries extend. */
 export class Layer {
@@ -80,7 +73,7 @@ export class Layer {
     const given = readOptions(`${NAME}options`, options, OPTIONS);
     const { momentum = 0.9, epsilon = 1e-5, axis = 1, unbiased = false, relu = false } = /** @type {any} */ (given);
     checkNumber(`${NAME}momentum`, momentum, 1, 'be a number in [0, 1]');
-    checkEpsilon(NAME, epsilon);
+    checkEpsilon(`${NAME}epsilon`, epsilon);
     if (!(Number.isInteger(axis) && axis >= -8 && axis < 8))
       fail(errorOf(axis), `${NAME}axis`, 'be an integer from −8 to 7', describe(axis));
     checkBoolean(`${NAME}unbiased`, unbiased);
@@ -115,7 +108,7 @@ export class Layer {
    * @throws {RangeError} if one is of the wrong size or value
    */
   forward(X, options = {}) {
-    const { out } = readOptions(`${NAME}options`, options, OUT);
+    const { out } = readOptions('BatchNorm: options', options, OUT);
     const axis = this.#axis;
     const sizes = listOf(X?.shape ?? X?.dims);
     const size = Array.isArray(sizes) ? sizes.at(axis) : undefined;
@@ -154,7 +147,7 @@ export class Layer {
    * @throws {RangeError} if one is of the wrong size or value
    */
   backward(gradOutput, options = {}) {
-    const { out } = readOptions(`${NAME}options`, options, OUT);
+    const { out } = readOptions('BatchNorm: options', options, OUT);
     if (!this.#last) fail(Error, `${NAME}backward`, 'follow a forward', 'none before it');
     const { X, training } = this.#last;
     if (!X) fail(Error, `${NAME}backward`, 'find the X of the last forward', 'its output in the same memory (out was X)');

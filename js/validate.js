@@ -80,29 +80,42 @@ import {
  * }} GradientJob
  */
 
-const OPTIONS = { out: undefined, axis: undefined, statistics: undefined, unbiased: undefined, relu: undefined };
-const GRADIENT_OPTIONS = {
-  gamma: undefined,
-  beta: undefined,
-  statistics: undefined,
-  epsilon: undefined,
-  training: undefined,
-  axis: undefined,
-  relu: undefined,
-  out: undefined,
-  gradInput: undefined,
-};
+/** Options by their names, none of which is given. @param {string} list @returns {Record<string, unknown>} */
+export const none = (list) => Object.fromEntries(list.split(' ').map((name) => [name, undefined]));
+
+const OPTIONS = /* @__PURE__ */ none('out axis statistics unbiased relu');
+const GRADIENT_OPTIONS = /* @__PURE__ */ none('gamma beta statistics epsilon training axis relu out gradInput');
 const PARAMETERS = ['gamma', 'beta', 'runningMean', 'runningVar'];
 
+/** What arguments are called in errors, by their own names. @typedef {Record<string, string>} Names */
+
+/**
+ * Made once: where calls put such text together, an engine's compiler does so in the background, for which Node 20 may wait for ever
+ * when it ends.
+ * @param {string} name of the function
+ */
+function namesOf(name) {
+  /** @type {Names} */
+  const names = { mean: `${name}: statistics.mean`, variance: `${name}: statistics.variance` };
+  for (const key of ARGUMENTS.split(' ')) names[key] = `${name}: ${key}`;
+  return names;
+}
+
+const ARGUMENTS =
+  'X gamma beta runningMean runningVar momentum epsilon training options out axis statistics unbiased relu gradOutput gradInput';
+const NAMES = /* @__PURE__ */ namesOf('batchNormalization');
+const GRADIENT_NAMES = /* @__PURE__ */ namesOf('batchNormalizationGradient');
+const MOMENTS_NAMES = /* @__PURE__ */ namesOf('moments');
+
 /** What a tensor's sizes must be. */
-const SIZES = 'hold one to eight non-negative integers';
+const SIZES = 'hold 1 to 8 non-negative integers';
 
 /**
  * @param {string} argument @param {unknown} given a tensor
  * @returns {Reading & { sizes: number[] }}
  */
 function readTensor(argument, given) {
-  if (!isTensor(given)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape: [B, C, H, W] }', describe(given));
+  if (!isTensor(given)) fail(TypeError, argument, 'be a tensor { data: Float32Array, shape }', describe(given));
   const reading = read(argument, given, SIZES);
   const { data } = reading;
   if (!isFloat32Array(data))
@@ -125,19 +138,14 @@ function readTensor(argument, given) {
   return /** @type {any} */ (reading);
 }
 
-/** @param {string} name of the function @param {number[]} shape @param {unknown} axis @returns {Layout} */
+/** @param {Names} name @param {number[]} shape @param {unknown} axis @returns {Layout} */
 function layoutOf(name, shape, axis) {
   const rank = shape.length;
-  const argument = `${name}axis`;
+  const argument = name.axis;
   if (axis === undefined && rank === 1) fail(RangeError, argument, 'be given for an X of rank 1, as 0 or -1', 'none');
   const given = /** @type {number} */ (axis === undefined ? 1 : axis);
   if (!(Number.isInteger(given) && given >= -rank && given < rank))
-    fail(
-      errorOf(given),
-      argument,
-      `be an integer from ${-rank} to ${rank - 1}, for X of shape ${describeShape(shape)}`,
-      describe(given),
-    );
+    fail(errorOf(given), argument, `be an integer from ${-rank} to ${rank - 1}`, describe(given));
   const k = given < 0 ? given + rank : given;
   const perChannel = [];
   let batch = 1;
@@ -163,12 +171,7 @@ export function readOptions(argument, options, known, also = ' or empty') {
   const values = { ...known, ...options };
   const read = Object.keys(values);
   if (read.length > names.length)
-    fail(
-      TypeError,
-      argument,
-      expected(),
-      `the unknown ${also ? 'option' : 'entry'} ${describe(read.find((key) => !names.includes(key)))}`,
-    );
+    fail(TypeError, argument, expected(), `the unknown ${describe(read.find((key) => !names.includes(key)))}`);
   return values;
 }
 
@@ -196,12 +199,7 @@ function readPerChannel(argument, given, layout, orNull = ', or null') {
       describe(data),
     );
   if (sizes && !same(sizes, [channels]) && !same(sizes, perChannel))
-    fail(
-      RangeError,
-      `${argument}.shape`,
-      `be ${[...new Set([perChannel, [channels]].map(describeShape))].join(' or ')}`,
-      describeShape(sizes),
-    );
+    fail(RangeError, `${argument}.shape`, `be ${describeShape(perChannel)} or [${channels}]`, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
   const begin = beginOf(argument, reading, data.length, channels, layout, true);
   const copy = new Float64Array(channels);
@@ -298,9 +296,9 @@ export function checkNumber(argument, value, most, expected, hint = '') {
     fail(errorOf(value), argument, expected, describe(value) + hint);
 }
 
-/** @param {string} name @param {unknown} epsilon @param {string} [hint] @returns {asserts epsilon is number} */
-export function checkEpsilon(name, epsilon, hint) {
-  checkNumber(`${name}epsilon`, epsilon, Number.MAX_VALUE, 'be a finite number, 0 or more', hint);
+/** @param {string} argument @param {unknown} epsilon @param {string} [hint] @returns {asserts epsilon is number} */
+export function checkEpsilon(argument, epsilon, hint) {
+  checkNumber(argument, epsilon, Number.MAX_VALUE, 'be a finite number, 0 or more', hint);
 }
 
 /**
@@ -313,10 +311,10 @@ export function checkVariance(argument, variance, epsilon) {
       fail(RangeError, argument, 'be −epsilon or more', `${variance[c]} in channel ${c}, with epsilon ${epsilon}`);
 }
 
-/** @param {string} name @param {Layout} layout @param {Float32Array} x */
+/** @param {Names} name @param {Layout} layout @param {Float32Array} x */
 function checkFilled(name, { shape, channels }, x) {
   if (channels > 0 && x.length === 0)
-    fail(RangeError, `${name}X.shape`, 'give each channel a value in training', describeShape(shape));
+    fail(RangeError, `${name.X}.shape`, 'give each channel a value in training', describeShape(shape));
 }
 
 /** @param {unknown} data a typed array @returns {number} where its memory ends, in bytes */
@@ -335,29 +333,29 @@ function checkApart(argument, data, name, other) {
 
 /**
  * What was given as `out`, as far as it can be read before lengths and memory are checked.
- * @param {string} name @param {unknown} target @param {number[]} shape X's
+ * @param {Names} name @param {unknown} target @param {number[]} shape X's
  * @returns {Reading & { sizes: number[] } | null}
  */
 function readOut(name, target, shape) {
   if (isFloat32Array(target)) return { given: target, data: target, sizes: shape };
-  if (isTensor(target)) return readTensor(`${name}out`, target);
-  if (target !== undefined) fail(TypeError, `${name}out`, "be a Float32Array or a tensor of X's shape", describe(target));
+  if (isTensor(target)) return readTensor(name.out, target);
+  if (target !== undefined) fail(TypeError, name.out, "be a Float32Array or a tensor of X's shape", describe(target));
   return null;
 }
 
 /**
  * Where the output goes, if not to a new array.
- * @param {string} name @param {Reading | null} reading @param {Layout} layout @param {Float32Array} source over which it may be written
+ * @param {Names} name @param {Reading | null} reading @param {Layout} layout @param {Float32Array} source over which it may be written
  * @param {string} sourceName
  * @returns {Float32Array | null}
  */
 function outOf(name, reading, layout, source, sourceName) {
   if (reading === null) return null;
-  checkShape(`${name}out`, reading, layout.shape);
+  checkShape(name.out, reading, layout.shape);
   /** @type {Float32Array} */
-  const out = valuesOf(`${name}out`, reading, source.length, layout);
+  const out = valuesOf(name.out, reading, source.length, layout);
   if (out.byteOffset !== source.byteOffset)
-    checkApart(`${name}out`, out, `${sourceName}, unless it is exactly ${sourceName}'s data`, source);
+    checkApart(name.out, out, `${sourceName}, unless it is exactly ${sourceName}'s data`, source);
   return out;
 }
 
@@ -380,57 +378,51 @@ const optionsEarly = (value) => (isObject(value) ? ' (options are the ninth argu
  * @returns {Job}
  */
 export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
-  const name = 'batchNormalization: ';
+  const name = NAMES;
   const torch = typeof momentum === 'boolean' ? " (did you pass PyTorch's order of arguments?)" : optionsEarly(momentum);
-  checkNumber(`${name}momentum`, momentum, 1, 'be a number in [0, 1]', torch);
-  checkEpsilon(name, epsilon, optionsEarly(epsilon));
-  checkBoolean(`${name}training`, training, optionsEarly(training));
+  checkNumber(name.momentum, momentum, 1, 'be a number in [0, 1]', torch);
+  checkEpsilon(name.epsilon, epsilon, optionsEarly(epsilon));
+  checkBoolean(name.training, training, optionsEarly(training));
 
   // What follows may run the user's code: getters, and traps of proxies.
-  const {
-    out: target,
-    axis,
-    statistics: given,
-    unbiased = false,
-    relu = false,
-  } = readOptions(`${name}options`, options, OPTIONS);
-  checkBoolean(`${name}unbiased`, unbiased);
-  checkBoolean(`${name}relu`, relu);
-  const readX = readTensor(`${name}X`, X);
+  const { out: target, axis, statistics: given, unbiased = false, relu = false } = readOptions(name.options, options, OPTIONS);
+  checkBoolean(name.unbiased, unbiased);
+  checkBoolean(name.relu, relu);
+  const readX = readTensor(name.X, X);
   const layout = layoutOf(name, readX.sizes, axis);
-  const readGamma = readPerChannel(`${name}gamma`, gamma, layout);
-  const readBeta = readPerChannel(`${name}beta`, beta, layout);
-  const readMean = readPerChannel(`${name}runningMean`, runningMean, layout);
-  const readVar = readPerChannel(`${name}runningVar`, runningVar, layout);
-  const saved = readStatistics(`${name}statistics`, given);
+  const readGamma = readPerChannel(name.gamma, gamma, layout);
+  const readBeta = readPerChannel(name.beta, beta, layout);
+  const readMean = readPerChannel(name.runningMean, runningMean, layout);
+  const readVar = readPerChannel(name.runningVar, runningVar, layout);
+  const saved = readStatistics(name.statistics, given);
   const outReading = readOut(name, target, layout.shape);
   // Nothing of the user's runs from here on.
 
   /** @type {Float32Array} */
-  const x = valuesOf(`${name}X`, readX, sizeOf(layout.shape), layout);
-  const ownGamma = numbersOf(`${name}gamma`, readGamma, layout);
-  const ownBeta = numbersOf(`${name}beta`, readBeta, layout);
-  const ownMean = numbersOf(`${name}runningMean`, readMean, layout);
-  const ownVar = numbersOf(`${name}runningVar`, readVar, layout);
+  const x = valuesOf(name.X, readX, sizeOf(layout.shape), layout);
+  const ownGamma = numbersOf(name.gamma, readGamma, layout);
+  const ownBeta = numbersOf(name.beta, readBeta, layout);
+  const ownMean = numbersOf(name.runningMean, readMean, layout);
+  const ownVar = numbersOf(name.runningVar, readVar, layout);
   const parameters = [ownGamma, ownBeta, ownMean, ownVar];
   if ((ownMean === null) !== (ownVar === null))
-    fail(TypeError, name + (ownMean === null ? 'runningMean' : 'runningVar'), 'be given if the other is', 'null');
+    fail(TypeError, ownMean === null ? name.runningMean : name.runningVar, 'be given if the other is', 'null');
   const { batch, channels, spatial } = layout;
   const count = batch * spatial;
   if (training) {
     checkFilled(name, layout, x);
-    if (unbiased && count === 1) fail(RangeError, `${name}unbiased`, 'be false with one value per channel', 'true');
+    if (unbiased && count === 1) fail(RangeError, name.unbiased, 'be false with one value per channel', 'true');
   } else {
-    if (ownVar === null) fail(TypeError, `${name}runningMean and runningVar`, 'be given in inference', 'null');
-    checkVariance(`${name}runningVar`, ownVar, epsilon);
+    if (ownVar === null) fail(TypeError, `${name.runningMean} and runningVar`, 'be given in inference', 'null');
+    checkVariance(name.runningVar, ownVar, epsilon);
   }
   const out = outOf(name, outReading, layout, x, 'X');
-  if (out) checkApartFromAll(`${name}out`, out, PARAMETERS, parameters);
+  if (out) checkApartFromAll(name.out, out, PARAMETERS, parameters);
   /** @type {any} */
   const statistics = saved;
   if (saved) {
     for (const [key, array] of Object.entries(saved)) {
-      const argument = `${name}statistics.${key}`;
+      const argument = name[key];
       if (typeName(array) !== 'Float64Array') fail(TypeError, argument, 'be a Float64Array', describe(array));
       const reading = { given: array, data: array, sizes: null };
       statistics[key] = view(valuesOf(argument, reading, channels, layout, true), 0, channels);
@@ -438,7 +430,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
       checkApart(argument, statistics[key], 'out', out);
       checkApartFromAll(argument, statistics[key], PARAMETERS, parameters);
     }
-    checkApart(`${name}statistics.mean`, statistics.mean, 'statistics.variance', statistics.variance);
+    checkApart(name.mean, statistics.mean, 'statistics.variance', statistics.variance);
   }
   return {
     x,
@@ -469,46 +461,46 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
  * @returns {GradientJob}
  */
 export function validateGradient(gradOutput, X, options) {
-  const name = 'batchNormalizationGradient: ';
+  const name = GRADIENT_NAMES;
   // What follows may run the user's code.
-  const given = readOptions(`${name}options`, options, GRADIENT_OPTIONS);
+  const given = readOptions(name.options, options, GRADIENT_OPTIONS);
   const { epsilon = 1e-5, training = true, relu = false, gradInput: wantsInput = true } = given;
-  checkEpsilon(name, epsilon);
-  checkBoolean(`${name}training`, training);
-  checkBoolean(`${name}relu`, relu);
-  checkBoolean(`${name}gradInput`, wantsInput);
-  if (relu && given.beta === undefined) fail(TypeError, `${name}beta`, 'be given with relu, null for zeros', 'none');
-  if (!wantsInput && given.out !== undefined) fail(TypeError, `${name}out`, 'not be given with gradInput: false', 'both');
-  const readG = readTensor(`${name}gradOutput`, gradOutput);
-  const readX = readTensor(`${name}X`, X);
+  checkEpsilon(name.epsilon, epsilon);
+  checkBoolean(name.training, training);
+  checkBoolean(name.relu, relu);
+  checkBoolean(name.gradInput, wantsInput);
+  if (relu && given.beta === undefined) fail(TypeError, name.beta, 'be given with relu, null for zeros', 'none');
+  if (!wantsInput && given.out !== undefined) fail(TypeError, name.out, 'not be given with gradInput: false', 'both');
+  const readG = readTensor(name.gradOutput, gradOutput);
+  const readX = readTensor(name.X, X);
   const layout = layoutOf(name, readX.sizes, given.axis);
-  const readGamma = readPerChannel(`${name}gamma`, given.gamma ?? null, layout);
-  const readBeta = readPerChannel(`${name}beta`, relu ? given.beta : null, layout);
-  const saved = readStatistics(`${name}statistics`, given.statistics);
-  const readMean = saved && readPerChannel(`${name}statistics.mean`, saved.mean, layout, '');
-  const readVar = saved && readPerChannel(`${name}statistics.variance`, saved.variance, layout, '');
+  const readGamma = readPerChannel(name.gamma, given.gamma ?? null, layout);
+  const readBeta = readPerChannel(name.beta, relu ? given.beta : null, layout);
+  const saved = readStatistics(name.statistics, given.statistics);
+  const readMean = saved && readPerChannel(name.mean, saved.mean, layout, '');
+  const readVar = saved && readPerChannel(name.variance, saved.variance, layout, '');
   const outReading = readOut(name, given.out, layout.shape);
   // Nothing of the user's runs from here on.
 
-  checkShape(`${name}gradOutput`, readG, layout.shape);
+  checkShape(name.gradOutput, readG, layout.shape);
   const size = sizeOf(layout.shape);
   /** @type {Float32Array} */
-  const x = valuesOf(`${name}X`, readX, size, layout);
+  const x = valuesOf(name.X, readX, size, layout);
   /** @type {Float32Array} */
-  const g = valuesOf(`${name}gradOutput`, readG, size, layout);
-  const gamma = numbersOf(`${name}gamma`, readGamma, layout);
-  const beta = numbersOf(`${name}beta`, readBeta, layout);
-  const mean = numbersOf(`${name}statistics.mean`, readMean, layout);
-  const variance = numbersOf(`${name}statistics.variance`, readVar, layout);
+  const g = valuesOf(name.gradOutput, readG, size, layout);
+  const gamma = numbersOf(name.gamma, readGamma, layout);
+  const beta = numbersOf(name.beta, readBeta, layout);
+  const mean = numbersOf(name.mean, readMean, layout);
+  const variance = numbersOf(name.variance, readVar, layout);
   if (saved && (mean === null || variance === null))
-    fail(TypeError, `${name}statistics.${mean ? 'variance' : 'mean'}`, 'be given if statistics are', 'null');
+    fail(TypeError, mean ? name.variance : name.mean, 'be given if statistics are', 'null');
   if (training) checkFilled(name, layout, x);
-  else if (!variance) fail(TypeError, `${name}statistics`, 'be given in inference', 'none');
-  if (variance) checkVariance(`${name}statistics.variance`, variance, epsilon);
+  else if (!variance) fail(TypeError, name.statistics, 'be given in inference', 'none');
+  if (variance) checkVariance(name.variance, variance, epsilon);
   const out = outOf(name, outReading, layout, g, 'gradOutput');
   if (out)
     checkApartFromAll(
-      `${name}out`,
+      name.out,
       out,
       ['X', 'gamma', 'beta', 'statistics.mean', 'statistics.variance'],
       [x, gamma, beta, mean, variance],
@@ -539,13 +531,13 @@ export function validateGradient(gradOutput, X, options) {
  * @returns {Problem}
  */
 export function validateMoments(X, options) {
-  const name = 'moments: ';
-  const { axis } = readOptions(`${name}options`, options, { axis: undefined });
-  const readX = readTensor(`${name}X`, X);
+  const name = MOMENTS_NAMES;
+  const { axis } = readOptions(name.options, options, { axis: undefined });
+  const readX = readTensor(name.X, X);
   const layout = layoutOf(name, readX.sizes, axis);
   const { shape, batch, channels, spatial } = layout;
   return {
-    x: valuesOf(`${name}X`, readX, sizeOf(shape), layout),
+    x: valuesOf(name.X, readX, sizeOf(shape), layout),
     batch,
     channels,
     spatial,

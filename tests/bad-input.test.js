@@ -10,11 +10,11 @@ const X = normalTensor([2, 3, 2, 2]);
 const gradOutput = normalTensor(X.shape, 2);
 const three = [1, 2, 3];
 
-const TENSOR = 'must be a tensor { data: Float32Array, shape: [B, C, H, W] }';
-const SIZES = 'must hold one to eight non-negative integers';
+const TENSOR = 'must be a tensor { data: Float32Array, shape }';
+const SIZES = 'must hold 1 to 8 non-negative integers';
 const NO_NULL = 'must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one';
 const NUMBERS = `${NO_NULL}, or null`;
-const AXIS = 'must be an integer from -4 to 3, for X of shape [2, 3, 2, 2]';
+const AXIS = 'must be an integer from -4 to 3';
 const RANK_1 = 'axis must be given for an X of rank 1, as 0 or -1; got none';
 const OPTIONS = 'options must be an object, { out, axis, statistics, unbiased, relu } or empty';
 const GRADIENT_OPTIONS =
@@ -185,13 +185,13 @@ const CASES = [
     'an ndarray column by column',
     { X: { data: X.data, shape: X.shape, stride: [1, 2, 6, 12], offset: 0 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [1, 2, 6, 12]',
+    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it); got [1, 2, 6, 12]',
   ],
   [
     'an ndarray reversed',
     { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, -1], offset: 1 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [12, 4, 2, -1]',
+    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it); got [12, 4, 2, -1]',
   ],
   [
     'an ndarray beyond its data',
@@ -203,7 +203,7 @@ const CASES = [
     'an ndarray of gamma, every second value',
     { gamma: { data: X.data, shape: [3], stride: [2], offset: 0 } },
     RangeError,
-    'gamma.stride must be [1], contiguous in row-major order (copy it first); got [2]',
+    'gamma.stride must be [1], contiguous in row-major order (copy it); got [2]',
   ],
   ['gamma missing', { gamma: undefined }, TypeError, `gamma ${NUMBERS}; got undefined`],
   ['gamma a number', { gamma: 1 }, TypeError, `gamma ${NUMBERS}; got 1`],
@@ -274,7 +274,7 @@ const CASES = [
 
   ['options null', { options: null }, TypeError, `${OPTIONS}; got null`],
   ['options an array', { options: X.data }, TypeError, `${OPTIONS}; got Float32Array of 24`],
-  ['an unknown option', { options: { output: X.data } }, TypeError, `${OPTIONS}; got the unknown option "output"`],
+  ['an unknown option', { options: { output: X.data } }, TypeError, `${OPTIONS}; got the unknown "output"`],
   ['out an array', { options: { out: [] } }, TypeError, `${OUT}; got array of 0`],
   ['out null', { options: { out: null } }, TypeError, `${OUT}; got null`],
   ['out of doubles', { options: { out: new Float64Array(24) } }, TypeError, `${OUT}; got Float64Array of 24`],
@@ -324,7 +324,7 @@ const CASES = [
     'an axis that X of rank 1 has not',
     { X: vector, options: { axis: 1 } },
     RangeError,
-    'axis must be an integer from -1 to 0, for X of shape [24]; got 1',
+    'axis must be an integer from -1 to 0; got 1',
   ],
   [
     'gamma of the shape of another axis',
@@ -445,7 +445,7 @@ const GRADIENT_CASES = [
     'gradOutput in another order',
     { gradOutput: { ...X, stride: [1, 2, 6, 12] } },
     RangeError,
-    'gradOutput.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [1, 2, 6, 12]',
+    'gradOutput.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it); got [1, 2, 6, 12]',
   ],
   ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
   [
@@ -456,12 +456,12 @@ const GRADIENT_CASES = [
   ],
   ['options null', { options: null }, TypeError, `${GRADIENT_OPTIONS}; got null`],
   ['options an array', { options: [] }, TypeError, `${GRADIENT_OPTIONS}; got array of 0`],
-  ['an unknown option', { options: { gradinput: false } }, TypeError, `${GRADIENT_OPTIONS}; got the unknown option "gradinput"`],
+  ['an unknown option', { options: { gradinput: false } }, TypeError, `${GRADIENT_OPTIONS}; got the unknown "gradinput"`],
   [
     'an option of the forward call',
     { options: { unbiased: true } },
     TypeError,
-    `${GRADIENT_OPTIONS}; got the unknown option "unbiased"`,
+    `${GRADIENT_OPTIONS}; got the unknown "unbiased"`,
   ],
   ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
   ['axis text', { options: { axis: '1' } }, TypeError, `axis ${AXIS}; got "1"`],
@@ -564,7 +564,7 @@ const MOMENTS_CASES = [
     'an unknown option',
     { options: { relu: true } },
     TypeError,
-    'options must be an object, { axis } or empty; got the unknown option "relu"',
+    'options must be an object, { axis } or empty; got the unknown "relu"',
   ],
   ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
   ['half an axis', { options: { axis: 0.5 } }, RangeError, `axis ${AXIS}; got 0.5`],
