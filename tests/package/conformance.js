@@ -27,6 +27,9 @@ const LARGE = [3, 4, 500, 501];
 /** With its gradients, larger than the kernel's memory. */
 const LARGE_GRADIENT = [1, 1, 1100, 1000];
 
+/** On big-endian machines the high word of a double comes first. */
+const isBigEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 0;
+
 /** FNV-1a over the words of arrays of floats and doubles, any NaN like any other. */
 function hash(...arrays) {
   let value = 0x811c9dc5;
@@ -34,7 +37,8 @@ function hash(...arrays) {
     const copy = data.slice();
     for (let i = 0; i < copy.length; i++) if (Number.isNaN(copy[i])) copy[i] = Number.NaN;
     const words = new Uint32Array(copy.buffer);
-    for (let i = 0; i < words.length; i++) value = Math.imul(value ^ words[i], 0x01000193);
+    const swap = isBigEndian && words.length > copy.length ? 1 : 0;
+    for (let i = 0; i < words.length; i++) value = Math.imul(value ^ words[i ^ swap], 0x01000193);
   }
   return value >>> 0;
 }
