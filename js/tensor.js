@@ -153,7 +153,7 @@ export function read(argument, given, expected) {
   return { given, data, sizes, hasShape: Array.isArray(shape), offset: offset ?? undefined };
 }
 
-const CONTIGUOUS = 'contiguous in row-major order (copy it)';
+const CONTIGUOUS = 'contiguous in row-major order (copy it first)';
 
 /**
  * Checks the steps from value to value along each dimension, if a tensor states them.

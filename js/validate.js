@@ -141,11 +141,10 @@ function readTensor(argument, given) {
 /** @param {Names} name @param {number[]} shape @param {unknown} axis @returns {Layout} */
 function layoutOf(name, shape, axis) {
   const rank = shape.length;
-  const argument = name.axis;
-  if (axis === undefined && rank === 1) fail(RangeError, argument, 'be given for an X of rank 1, as 0 or -1', 'none');
+  if (axis === undefined && rank === 1) fail(RangeError, name.axis, 'be given for an X of rank 1, as 0 or -1', 'none');
   const given = /** @type {number} */ (axis === undefined ? 1 : axis);
   if (!(Number.isInteger(given) && given >= -rank && given < rank))
-    fail(errorOf(given), argument, `be an integer from ${-rank} to ${rank - 1}`, describe(given));
+    fail(errorOf(given), name.axis, `be an integer from ${-rank} to ${rank - 1}`, describe(given));
   const k = given < 0 ? given + rank : given;
   const perChannel = [];
   let batch = 1;
@@ -171,7 +170,7 @@ export function readOptions(argument, options, known, also = ' or empty') {
   const values = { ...known, ...options };
   const read = Object.keys(values);
   if (read.length > names.length)
-    fail(TypeError, argument, expected(), `the unknown ${describe(read.find((key) => !names.includes(key)))}`);
+    fail(TypeError, argument, expected(), `the unknown option ${describe(read.find((key) => !names.includes(key)))}`);
   return values;
 }
 

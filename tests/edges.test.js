@@ -90,7 +90,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
       const out = new Float32Array(size).fill(7);
       const error = {
         name: 'RangeError',
-        message: /^batchNormalization: (X|out)\S* must be .*contiguous in row-major order \(copy it/,
+        message: /^batchNormalization: (X|out)\S* must be .*contiguous in row-major order \(copy it first/,
       };
       assert.throws(() => call(tensor, null, null, null, null, 0.1, 1e-5, true, { out }), error);
       assert.throws(() => call(X, null, null, null, null, 0.1, 1e-5, true, { out: { ...tensor, data: out } }), error);

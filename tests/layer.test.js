@@ -260,7 +260,7 @@ for (const [name, library] of [
       [() => layer.forward(normalTensor([3])), /^RangeError: batchNormalization: axis must/],
       [() => layer.forward(X, { out: new Float32Array(3) }), /^RangeError: batchNormalization: out must/],
       [() => layer.forward(X, { out: X.data.subarray(1) }), /^RangeError: batchNormalization: out must/],
-      [() => layer.forward(X, { axis: 0 }), /^TypeError: BatchNorm: options must .*; got the unknown "axis"$/],
+      [() => layer.forward(X, { axis: 0 }), /^TypeError: BatchNorm: options must .*; got the unknown option "axis"$/],
       [() => layer.forward(X, null), /^TypeError: BatchNorm: options must .*; got null$/],
       [() => layer.forward(normalTensor([1, 3, 1, 1])), /^RangeError: batchNormalization: unbiased must/],
       [() => layer.backward(normalTensor([3, 3, 5, 5])), /^RangeError: batchNormalizationGradient: gradOutput\.shape must/],
@@ -295,7 +295,7 @@ for (const [name, library] of [
       [
         [3, { eps: 1 }],
         TypeError,
-        'options must be an object, { momentum, epsilon, axis, unbiased, relu } or empty; got the unknown "eps"',
+        'options must be an object, { momentum, epsilon, axis, unbiased, relu } or empty; got the unknown option "eps"',
       ],
       [[3, { momentum: 1.1 }], RangeError, 'momentum must be a number in [0, 1]; got 1.1'],
       [[3, { momentum: null }], TypeError, 'momentum must be a number in [0, 1]; got null'],
@@ -345,7 +345,7 @@ for (const [name, library] of [
       [
         { ...good, gamma: [1, 2] },
         TypeError,
-        'state must be an object, { weight, bias, running_mean, running_var, num_batches_tracked }; got the unknown "gamma"',
+        'state must be an object, { weight, bias, running_mean, running_var, num_batches_tracked }; got the unknown option "gamma"',
       ],
     ]) {
       assert.throws(() => layer.load(state), { name: ErrorType.name, message: `BatchNorm: ${message}` });
