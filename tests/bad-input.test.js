@@ -185,13 +185,13 @@ const CASES = [
     'an ndarray column by column',
     { X: { data: X.data, shape: X.shape, stride: [1, 2, 6, 12], offset: 0 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it); got [1, 2, 6, 12]',
+    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [1, 2, 6, 12]',
   ],
   [
     'an ndarray reversed',
     { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, -1], offset: 1 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it); got [12, 4, 2, -1]',
+    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [12, 4, 2, -1]',
   ],
   [
     'an ndarray beyond its data',
@@ -203,7 +203,7 @@ const CASES = [
     'an ndarray of gamma, every second value',
     { gamma: { data: X.data, shape: [3], stride: [2], offset: 0 } },
     RangeError,
-    'gamma.stride must be [1], contiguous in row-major order (copy it); got [2]',
+    'gamma.stride must be [1], contiguous in row-major order (copy it first); got [2]',
   ],
   ['gamma missing', { gamma: undefined }, TypeError, `gamma ${NUMBERS}; got undefined`],
   ['gamma a number', { gamma: 1 }, TypeError, `gamma ${NUMBERS}; got 1`],
@@ -445,7 +445,7 @@ const GRADIENT_CASES = [
     'gradOutput in another order',
     { gradOutput: { ...X, stride: [1, 2, 6, 12] } },
     RangeError,
-    'gradOutput.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it); got [1, 2, 6, 12]',
+    'gradOutput.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [1, 2, 6, 12]',
   ],
   ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
   [
