@@ -14,22 +14,10 @@ import { Arena, backend, batchNormalization, batchNormalizationGradient } from '
 import { load } from '../js/loader.js';
 import { differentiatePlain } from '../js/plain.js';
 import { sizeOf } from '../tests/data.js';
-import {
-  arrayOf,
-  callOf,
-  largestError,
-  MODES,
-  megabytes,
-  nameOf,
-  PLACE,
-  PLACES,
-  placeOf,
-  problemOf,
-  quartiles,
-  withRelu,
-} from './cases.js';
+import { arrayOf, callOf, largestError, MODES, megabytes, nameOf, PLACE, PLACES, placeOf, problemOf, withRelu } from './cases.js';
 import { machine } from './machine.js';
 import { naive, tunedFunctions } from './plain.js';
+import { quartiles } from './samples.js';
 
 const args = process.argv.slice(2);
 const json = args.includes('--json');

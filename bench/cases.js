@@ -84,12 +84,6 @@ export function callOf({ forward, gradient }, { X, rest, gradOutput, options }, 
  * a multiple of a page from it, where the C library copies twenty times as slowly on some processors (glibc on AMD's Zen 4). */
 export const arrayOf = (length) => new Float32Array(new ArrayBuffer(4 * length + 64), 64, length);
 
-/** The quartiles of some samples: [first, median, third]. */
-export function quartiles(samples) {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return [0.25, 0.5, 0.75].map((part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]);
-}
-
 /**
  * What a problem's results are exactly, for some of its channels, about a quarter of a million values: where the channel's slabs
  * begin; its values, and of each the magnitude that errors are measured by; of a gradient likewise its gradGamma and gradBeta.

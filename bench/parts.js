@@ -11,8 +11,9 @@ import { Arena, batchNormalization, batchNormalizationGradient } from '../js/ind
 import { Kernel } from '../js/kernel.js';
 import { BEGIN, load } from '../js/loader.js';
 import { makePlan } from '../js/plan.js';
-import { arrayOf, callOf, dimensionsOf, largestError, nameOf, placeOf, problemOf, quartiles, withRelu } from './cases.js';
+import { arrayOf, callOf, dimensionsOf, largestError, nameOf, placeOf, problemOf, withRelu } from './cases.js';
 import { machine } from './machine.js';
+import { quartiles } from './samples.js';
 
 const args = process.argv.slice(2);
 /** Milliseconds to warm up each way, and to measure all of a shape and mode. */

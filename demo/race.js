@@ -1,6 +1,5 @@
 /* "Race": this package against plain JavaScript and the copy, and on demand other libraries, in this browser. */
-import { quartiles } from '../bench/cases.js';
-import { COPY } from '../bench/peers/measure.js';
+import { COPY, quartiles } from '../bench/samples.js';
 import { byId, chosen, codeBlock, copyText, element, fillTable } from './page.js';
 import { work } from './work.js';
 

@@ -1,8 +1,7 @@
 /* Times the calls of several contenders on one problem, verified first, by turns. Runs in Node and in pages. */
 import { sizeOf } from '../../tests/data.js';
 import { arrayOf, largestError } from '../cases.js';
-
-export const COPY = 'copy X → out';
+import { COPY } from '../samples.js';
 
 /** From how many units in the last place on results are wrong. Long sums in float32, as others' gradients are, lose most digits. */
 export const WRONG = { forward: 2 ** 14, gradient: 2 ** 20 };

@@ -1,6 +1,7 @@
 /* The results as Markdown and as plots. Pure: results in, text out. */
-import { MODES, nameOf, quartiles } from '../cases.js';
-import { COPY, WRONG } from './measure.js';
+import { MODES, nameOf } from '../cases.js';
+import { COPY, quartiles } from '../samples.js';
+import { WRONG } from './measure.js';
 
 const MB = 2 ** 20;
 const BROWSER = ['onnxruntime-web', 'tfjs-wasm', 'plain JS'];
