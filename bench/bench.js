@@ -83,7 +83,7 @@ function prepare(place, mode) {
   return { given, variants };
 }
 
-/** All that the tuned gradient computes, beside the package's twin of its kernel; others are judged on some channels alone. */
+/** All that the tuned gradient computes, compared with the package's twin of its kernel; others are judged on some channels alone. */
 function verifyTunedGradient(given) {
   const [mine, twin] = [tunedFunctions, { gradient: (...args) => callGradient(differentiatePlain, ...args) }].map((functions) =>
     callOf(functions, given)(),

@@ -211,7 +211,7 @@ export function batchNormalization(
  * formulas read.
  *
  * With relu, the output is computed again for its sign, and gradOutput counts as 0 wherever the output is not above 0, or is NaN.
- * (In training, beside 0 that sign may differ from the forward call's if the statistics were given, since one double cannot hold
+ * (In training, next to 0 that sign may differ from the forward call's if the statistics were given, since one double cannot hold
  * the mean's two parts.)
  *
  * @template {Target} [Out=NewArray]
