@@ -90,8 +90,8 @@ const PARAMETERS = ['gamma', 'beta', 'runningMean', 'runningVar'];
 /** What arguments are called in errors, by their own names. @typedef {Record<string, string>} Names */
 
 /**
- * Made once: where calls put such text together, an engine's compiler does so in the background, for which Node 20 may wait for ever
- * when it ends.
+ * Made once, when this file is loaded. If each call put such constant text together, V8's compiler would do it in the background, and
+ * Node 20 can hang when a program ends: the one waits for memory, the other for the compiler.
  * @param {string} name of the function
  */
 function namesOf(name) {
@@ -274,7 +274,7 @@ function valuesOf(argument, reading, size, layout, perChannel = false) {
  * @param {string} argument @param {Reading | null} reading @param {Layout} layout
  * @returns {Statistic | null}
  */
-const numbersOf = (argument, reading, layout) => reading && valuesOf(argument, reading, layout.channels, layout, true);
+const perChannelOf = (argument, reading, layout) => reading && valuesOf(argument, reading, layout.channels, layout, true);
 
 /**
  * A running statistic as inference returns it: the tensor of X's rank that was given, else its numbers as one.
@@ -399,10 +399,10 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
 
   /** @type {Float32Array} */
   const x = valuesOf(name.X, readX, sizeOf(layout.shape), layout);
-  const ownGamma = numbersOf(name.gamma, readGamma, layout);
-  const ownBeta = numbersOf(name.beta, readBeta, layout);
-  const ownMean = numbersOf(name.runningMean, readMean, layout);
-  const ownVar = numbersOf(name.runningVar, readVar, layout);
+  const ownGamma = perChannelOf(name.gamma, readGamma, layout);
+  const ownBeta = perChannelOf(name.beta, readBeta, layout);
+  const ownMean = perChannelOf(name.runningMean, readMean, layout);
+  const ownVar = perChannelOf(name.runningVar, readVar, layout);
   const parameters = [ownGamma, ownBeta, ownMean, ownVar];
   if ((ownMean === null) !== (ownVar === null))
     fail(TypeError, ownMean === null ? name.runningMean : name.runningVar, 'be given if the other is', 'null');
@@ -487,10 +487,10 @@ export function validateGradient(gradOutput, X, options) {
   const x = valuesOf(name.X, readX, size, layout);
   /** @type {Float32Array} */
   const g = valuesOf(name.gradOutput, readG, size, layout);
-  const gamma = numbersOf(name.gamma, readGamma, layout);
-  const beta = numbersOf(name.beta, readBeta, layout);
-  const mean = numbersOf(name.mean, readMean, layout);
-  const variance = numbersOf(name.variance, readVar, layout);
+  const gamma = perChannelOf(name.gamma, readGamma, layout);
+  const beta = perChannelOf(name.beta, readBeta, layout);
+  const mean = perChannelOf(name.mean, readMean, layout);
+  const variance = perChannelOf(name.variance, readVar, layout);
   if (saved && (mean === null || variance === null))
     fail(TypeError, mean ? name.variance : name.mean, 'be given if statistics are', 'null');
   if (training) checkFilled(name, layout, x);

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { Arena, batchNormalization } from '../js/index.js';
-import { normalTensor, parametersFor, seeded, sizeOf } from './data.js';
+import { normalTensor, parametersFor, randomShapes, seeded, sizeOf } from './data.js';
 import { assertSameBits, callOn, countCopies, inFreshNode, makeKernel, move } from './helpers.js';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
@@ -109,8 +109,6 @@ test('Arena must be called with new', () => {
 
 /** Shapes, random ones among them, over 128 values. */
 function* shapes(count) {
-  const next = seeded(50);
-  const upTo = (n) => 1 + Math.floor(next() * n);
   yield* [
     [2, 3, 64, 65],
     [1, 2, 300, 301],
@@ -124,12 +122,7 @@ function* shapes(count) {
     [2, 1, 800, 801],
     [12, 5, 90, 91],
   ];
-  for (let k = 0; k < count; ) {
-    const shape = [upTo(40), upTo(20), upTo(12), upTo(12)];
-    if (sizeOf(shape) <= 128) continue;
-    yield shape;
-    k++;
-  }
+  yield* randomShapes(50, count);
 }
 
 test('in an arena, in place, half in an arena, from arena to arena: the bits of the call by copies', () => {

@@ -34,3 +34,15 @@ export const parametersFor = (channels) => {
     runningVar: pattern([1.5, 0.0625, 4, 1]),
   };
 };
+
+/** Random shapes of over 128 values, which the kernel computes, in either layout. */
+export function* randomShapes(seed, count) {
+  const next = seeded(seed);
+  const upTo = (most) => 1 + Math.floor(next() * most);
+  for (let k = 0; k < count; ) {
+    const shape = [upTo(40), upTo(20), upTo(12), upTo(12)];
+    if (sizeOf(shape) <= 128) continue;
+    yield shape;
+    k++;
+  }
+}

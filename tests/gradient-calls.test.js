@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as batchnorm from '../js/index.js';
 import * as plain from '../js/index-plain.js';
-import { normalTensor, parametersFor, seeded, sizeOf } from './data.js';
+import { normalTensor, parametersFor, randomShapes, seeded, sizeOf } from './data.js';
 import {
   assertGradientWithinBounds,
   assertSameBits,
@@ -98,8 +98,6 @@ for (const shape of [
 
 /** Shapes of over 128 values in both layouts, random ones among them. */
 function* shapes(count) {
-  const next = seeded(60);
-  const upTo = (n) => 1 + Math.floor(next() * n);
   yield* [
     [2, 3, 64, 65],
     [9, 20, 14, 14],
@@ -109,12 +107,7 @@ function* shapes(count) {
     [3, 3000, 2, 2],
     [2, 1, 400, 401],
   ];
-  for (let k = 0; k < count; ) {
-    const shape = [upTo(40), upTo(20), upTo(12), upTo(12)];
-    if (sizeOf(shape) <= 128) continue;
-    yield shape;
-    k++;
-  }
+  yield* randomShapes(60, count);
 }
 
 test('in an arena, in place, half in an arena, from arena to arena: the bits of the call by copies', () => {
