@@ -3,7 +3,37 @@
  * and without relu. */
 
 import { call, callGradient } from '../js/call.js';
-import { sum } from '../js/plain.js';
+
+/**
+ * Deviations from a center, squared or not.
+ * @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial
+ * @param {number} center @param {boolean} squared
+ */
+function sum(x, begin, row, spatial, center, squared) {
+  let s0 = 0;
+  let s1 = 0;
+  let s2 = 0;
+  let s3 = 0;
+  for (let at = begin; at < x.length; at += row) {
+    const end = at + spatial;
+    let i = at;
+    for (; i < end - 3; i += 4) {
+      const d0 = x[i] - center;
+      const d1 = x[i + 1] - center;
+      const d2 = x[i + 2] - center;
+      const d3 = x[i + 3] - center;
+      s0 += squared ? d0 * d0 : d0;
+      s1 += squared ? d1 * d1 : d1;
+      s2 += squared ? d2 * d2 : d2;
+      s3 += squared ? d3 * d3 : d3;
+    }
+    for (; i < end; i++) {
+      const d = x[i] - center;
+      s0 += squared ? d * d : d;
+    }
+  }
+  return s0 + s1 + (s2 + s3);
+}
 
 /* Slabs too short for loops of their own go four rows at a time, all channels in turn: a channel's numbers are fetched once for
  * four rows, and its sums as well. */

@@ -1,6 +1,6 @@
 /* Memory for the user's tensors, which are computed where they lie. */
 
-import { BEGIN, makeHome } from './loader.js';
+import { BEGIN, isOverflow, makeHome } from './loader.js';
 import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from './tensor.js';
 
 /** @import { NewArray, Sizes, Tensor } from './index.js' */
@@ -36,7 +36,8 @@ export class Arena {
     this.#end = BEGIN + lines(bytes);
     try {
       this.#buffer = makeHome(this.#end);
-    } catch {
+    } catch (reason) {
+      if (isOverflow(reason)) throw reason;
       fail(RangeError, 'Arena: bytes', 'be available as memory', describe(bytes));
     }
   }
@@ -68,8 +69,10 @@ export class Arena {
     if (bytes > this.bytesFree)
       fail(RangeError, 'Arena: shape', `fit in ${this.bytesFree} free bytes`, `${describeShape(sizes)}, ${bytes} bytes`);
     const data = new Float32Array(this.#buffer, this.#next, length).fill(0);
+    // −0 is 0.
+    const tensor = { data, shape: sizes.map((size) => size + 0) };
     this.#next += bytes;
-    return { data, shape: sizes };
+    return tensor;
   }
 
   /** Forgets all tensors. Their memory goes to new ones: do not use them any more, since their values will change. */

@@ -35,9 +35,9 @@ const asTensor = ({ out: given, target, layout }, out) =>
  */
 export function call(normalize, X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
   const job = validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
-  const { channels, layout, mean, variance, statistics, returned, correction } = job;
+  const { layout, mean, variance, statistics, returned, correction } = job;
   const out = job.out ?? new Float32Array(job.x.length);
-  const results = returned ?? [job.runningMean, job.runningVar].map((given) => asPerChannel(emptyLike(given, channels), layout));
+  const results = returned ?? [emptyLike(job.runningMean, layout), emptyLike(job.runningVar, layout)];
   if (out.length > 0) normalize(job, out);
   if (mean && variance) {
     if (returned) {
@@ -46,7 +46,7 @@ export function call(normalize, X, gamma, beta, runningMean, runningVar, momentu
     } else {
       const [newMean, newVar] = results;
       const { runningMean: oldMean, runningVar: oldVar, momentum: old } = job;
-      for (let c = 0; c < channels; c++) {
+      for (let c = 0; c < mean.length; c++) {
         newMean.data[c] = old * (oldMean ? oldMean[c] : 0) + (1 - old) * mean[c];
         newVar.data[c] = old * (oldVar ? oldVar[c] : 1) + (1 - old) * (variance[c] * correction);
       }
@@ -84,5 +84,6 @@ export function callMoments(normalize, X, options) {
 /** @param {Statistic} data @param {Layout} layout */
 const asPerChannel = (data, { perChannel }) => ({ data, shape: [...perChannel] });
 
-/** @param {Statistic | null} given @param {number} channels @returns {Statistic} */
-const emptyLike = (given, channels) => new (typeName(given) === 'Float64Array' ? Float64Array : Float32Array)(channels);
+/** A tensor for the new value of a running statistic, of the same kind of numbers. @param {Statistic | null} given @param {Layout} layout */
+const emptyLike = (given, layout) =>
+  asPerChannel(new (typeName(given) === 'Float64Array' ? Float64Array : Float32Array)(layout.channels), layout);

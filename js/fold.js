@@ -1,6 +1,6 @@
 /* Batch normalization in inference as a multiplication and an addition per channel. */
 
-import { describeShape, fail, numbersOf, read, sizeOf } from './tensor.js';
+import { describeShape, fail, isSize, numbersOf, read, sizeOf } from './tensor.js';
 import { checkEpsilon, checkVariance } from './validate.js';
 
 /** @import { PerChannel } from './index.js' */
@@ -9,9 +9,9 @@ import { checkEpsilon, checkVariance } from './validate.js';
 function unwrap(name, given, channels) {
   const argument = `fold: ${name}`;
   const { data, sizes, offset } = read(argument, given, 'be an array');
-  const size = sizes ? sizeOf(sizes) : channels;
+  const size = sizes?.every(isSize) ? sizeOf(sizes) : channels;
   // [C], or C among ones, wherever X has its channels.
-  if (sizes && !sizes.every((one) => one === 1 || one === size))
+  if (sizes && !sizes.every((one) => isSize(one) && (one === 1 || one === size)))
     fail(RangeError, `${argument}.shape`, `be [${channels ?? 'C'}], or that among ones`, describeShape(sizes));
   return numbersOf(sizes ? `${argument}.data` : argument, data, channels ?? size, offset);
 }

@@ -54,9 +54,10 @@ export class Layer {
   #axis;
   #unbiased;
   #relu;
-  /** Those of the last forward. */
-  #statistics;
-  /** The last X, unless its memory holds the output now, and the mode. @type {{ X: unknown, training: boolean } | null} */
+  /**
+   * The last X, unless its memory holds the output now, its mode and its statistics.
+   * @type {{ X: unknown, training: boolean, statistics: { mean: Float64Array, variance: Float64Array } } | null}
+   */
   #last = null;
 
   /**
@@ -92,7 +93,6 @@ export class Layer {
     this.#axis = axis;
     this.#unbiased = unbiased;
     this.#relu = relu;
-    this.#statistics = { mean: new Float64Array(channels), variance: new Float64Array(channels) };
   }
 
   /**
@@ -115,6 +115,8 @@ export class Layer {
     if (size !== undefined && size !== this.gamma.length)
       fail(RangeError, `${NAME}X.shape`, `have ${this.gamma.length} channels at axis ${axis}`, describeShape(sizes));
     const { gamma, beta, runningMean, runningVar, momentum, training } = this;
+    // New ones: if the call is cut off, those of the last forward are still whole.
+    const statistics = { mean: new Float64Array(gamma.length), variance: new Float64Array(gamma.length) };
     const [output, newMean, newVar] = this.#normalize(
       X,
       gamma,
@@ -124,11 +126,13 @@ export class Layer {
       momentum,
       this.#epsilon,
       training,
-      { out, axis, statistics: this.#statistics, unbiased: this.#unbiased, relu: this.#relu },
+      { out, axis, statistics, unbiased: this.#unbiased, relu: this.#relu },
     );
+    // X's getters run here once more, so this comes before anything of the layer is changed.
+    const last = { X: isSamePlace(X, output) ? null : X, training, statistics };
     runningMean.set(newMean.data);
     runningVar.set(newVar.data);
-    this.#last = { X: isSamePlace(X, output) ? null : X, training };
+    this.#last = last;
     return output;
   }
 
@@ -149,14 +153,14 @@ export class Layer {
   backward(gradOutput, options = {}) {
     const { out } = readOptions('BatchNorm: options', options, OUT);
     if (!this.#last) fail(Error, `${NAME}backward`, 'follow a forward', 'none before it');
-    const { X, training } = this.#last;
+    const { X, training, statistics } = this.#last;
     if (!X) fail(Error, `${NAME}backward`, 'find the X of the last forward', 'its output in the same memory (out was X)');
     const { gamma, beta } = this;
     // Written out: V8 takes 6 µs to spread a common part into such an object.
     const [gradInput, gradGamma, gradBeta] = this.#differentiate(gradOutput, X, {
       gamma,
       beta,
-      statistics: this.#statistics,
+      statistics,
       epsilon: this.#epsilon,
       training,
       axis: this.#axis,

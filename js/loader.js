@@ -50,7 +50,7 @@ function makeKernel(bytes, begin) {
 const instantiate = (module, memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
 
 /** A stack that overflowed says nothing about the engine. @param {unknown} reason */
-const isOverflow = (reason) => /stack|recursion/.test(`${reason}`);
+export const isOverflow = (reason) => /stack|recursion/.test(`${reason}`);
 
 /**
  * A kernel with the functions of the gradient, whose binary is one of its own; undefined if they could not be had.
@@ -70,6 +70,9 @@ export function extend(kernel, text) {
   return kernel;
 }
 
+/** Why load() failed last, if only by an overflow. @type {unknown} */
+let failure;
+
 /** The package's own kernel, unless it could not be had: each attempt may cost more than a call. @returns {Kernel | undefined} */
 export function load() {
   if (shared.own === undefined && shared.refusal === undefined)
@@ -78,6 +81,7 @@ export function load() {
       if (!agrees(kernel)) throw new Error('wrong results');
       shared.own = kernel;
     } catch (reason) {
+      failure = reason;
       if (!isOverflow(reason)) shared.refusal = reason ?? null;
     }
   return shared.own;
@@ -115,13 +119,13 @@ export function makeHome(end) {
 
 /** Makes load() use this module instead of the embedded binary. @param {WebAssembly.Module} module */
 export function useModule(module) {
-  let own = '';
+  let section;
   try {
-    const [section] = WebAssembly.Module.customSections(module, 'batchnorm');
-    own = String.fromCharCode(...new Uint8Array(section));
+    [section] = WebAssembly.Module.customSections(module, 'batchnorm');
   } catch {
-    // No module at all, or one without the section.
+    // No module at all.
   }
+  const own = section ? String.fromCharCode(...new Uint8Array(section)) : '';
   if (own !== contract)
     fail(
       TypeError,
@@ -140,6 +144,6 @@ export function reload(module) {
   shared.noGradient = false;
   if (!load() && module !== undefined) {
     shared.module = undefined;
-    throw new Error('initialize: module could not be instantiated', /** @type {any} */ ({ cause: shared.refusal }));
+    throw new Error('initialize: module could not be instantiated', /** @type {any} */ ({ cause: failure }));
   }
 }

@@ -1,276 +1,225 @@
 /* The kernel's readable twin in plain JavaScript: double throughout, one rounding at the end. It computes where WebAssembly
- * SIMD is refused, and tensors too small for the way into WebAssembly. docs/numerics.md has its bounds too. */
+ * SIMD is unavailable, and tensors too small for the way into WebAssembly. docs/numerics.md has its bounds too. */
 
-/** @import { GradientJob, Problem, Statistic } from './validate.js' */
+/** @import { Problem } from './validate.js' */
 
-/* The loops go through all slabs of a channel: from `begin`, a row of X from one to the next. Four sums at a time, since
- * an addition waits for the one before it; the same for the others, which saves checks. */
+/* All channels are worked on at a time, in the order of memory. The numbers of all of them are in one array: `c + CENTER` is the
+ * place of a channel's center. A plain array, since a typed one takes longer to make than a small tensor to normalize. */
+
+const CENTER = 0;
+const REST = 1;
+const INV_STD = 2;
+const GAMMA = 3;
+const BETA = 4;
+const SUM = 5;
+const SQUARES = 6;
+const FIELDS = 7;
+
+/* Values are taken four at a time: as they follow one another in a slab, or from four rows if slabs are shorter than that. So a
+ * channel's numbers are fetched less often, and an addition does not wait for the one before it. */
+const FOUR = 4;
 
 /**
- * Deviations from a center, squared or not.
- * @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial
- * @param {number} center @param {boolean} squared
+ * Adds each channel's deviations from its center, squared or not, to one of its numbers.
+ * @param {Problem} problem @param {number[]} numbers @param {number} sum @param {boolean} squared
  */
-export function sum(x, begin, row, spatial, center, squared) {
-  let s0 = 0;
-  let s1 = 0;
-  let s2 = 0;
-  let s3 = 0;
-  for (let at = begin; at < x.length; at += row) {
-    const end = at + spatial;
-    let i = at;
-    for (; i < end - 3; i += 4) {
-      const d0 = x[i] - center;
-      const d1 = x[i + 1] - center;
-      const d2 = x[i + 2] - center;
-      const d3 = x[i + 3] - center;
-      s0 += squared ? d0 * d0 : d0;
-      s1 += squared ? d1 * d1 : d1;
-      s2 += squared ? d2 * d2 : d2;
-      s3 += squared ? d3 * d3 : d3;
+function addDeviations({ x, channels, spatial }, numbers, sum, squared) {
+  const row = channels * spatial;
+  for (let at = 0; at < x.length; ) {
+    const down = spatial < FOUR && at + FOUR * row <= x.length;
+    const step = down ? row : 1;
+    const next = down ? 1 : FOUR;
+    for (let c = 0, i = at; c < numbers.length; c += FIELDS) {
+      const center = numbers[c + CENTER];
+      const end = i + spatial;
+      let s0 = 0;
+      let s1 = 0;
+      let s2 = 0;
+      let s3 = 0;
+      for (; i <= end - next; i += next) {
+        const i1 = i + step;
+        const i2 = i1 + step;
+        const d0 = x[i] - center;
+        const d1 = x[i1] - center;
+        const d2 = x[i2] - center;
+        const d3 = x[i2 + step] - center;
+        s0 += squared ? d0 * d0 : d0;
+        s1 += squared ? d1 * d1 : d1;
+        s2 += squared ? d2 * d2 : d2;
+        s3 += squared ? d3 * d3 : d3;
+      }
+      for (; i < end; i++) {
+        const d = x[i] - center;
+        s0 += squared ? d * d : d;
+      }
+      numbers[c + sum] += s0 + s1 + (s2 + s3);
     }
-    for (; i < end; i++) {
-      const d = x[i] - center;
-      s0 += squared ? d * d : d;
-    }
+    at += down ? FOUR * row : row;
   }
-  return s0 + s1 + (s2 + s3);
+}
+
+/**
+ * The numbers of all channels, by given statistics; or by those of X, which the problem's arrays receive, if it has any.
+ * @param {Problem} problem @param {boolean} given
+ * @returns {number[]}
+ */
+function numbersOf(problem, given) {
+  const { batch, channels, spatial, gamma, beta, mean, variance, epsilon, training } = problem;
+  const count = batch * spatial;
+  const numbers = new Array(FIELDS * channels);
+  if (!given) {
+    for (let c = 0; c < numbers.length; c += FIELDS) {
+      numbers[c + CENTER] = 0;
+      numbers[c + SUM] = 0;
+      numbers[c + SQUARES] = 0;
+    }
+    addDeviations(problem, numbers, SUM, false);
+    // As the center is a float32, x − center is exact wherever the rest matters.
+    for (let c = 0; c < numbers.length; c += FIELDS) numbers[c + CENTER] = Math.fround(numbers[c + SUM] / count);
+    addDeviations(problem, numbers, SQUARES, true);
+  }
+  for (let k = 0, c = 0; k < channels; k++, c += FIELDS) {
+    let ownVariance = 0;
+    if (given && mean && variance) {
+      const center = training ? Math.fround(mean[k]) : mean[k];
+      // In inference the output is that of the mean as it was given.
+      numbers[c + CENTER] = training && !Number.isFinite(center) ? 0 : center;
+      numbers[c + REST] = mean[k] - numbers[c + CENTER] || 0;
+      ownVariance = variance[k];
+    } else {
+      const center = numbers[c + CENTER];
+      const rest = (numbers[c + SUM] - count * center) / count || 0;
+      numbers[c + REST] = rest;
+      ownVariance = Math.max(numbers[c + SQUARES] / count - rest * rest, 0);
+      if (mean && variance) {
+        mean[k] = center + rest;
+        variance[k] = ownVariance;
+      }
+    }
+    numbers[c + INV_STD] = 1 / Math.sqrt(ownVariance + epsilon);
+    numbers[c + GAMMA] = gamma ? gamma[k] : 1;
+    // A sum with 0 is never −0, nor then an output.
+    numbers[c + BETA] = (beta ? beta[k] : 0) + 0;
+  }
+  return numbers;
 }
 
 /**
  * The definition, with the mean in two parts, and not less than `least`.
- * @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} row @param {number} spatial
- * @param {number} center @param {number} rest @param {number} invStd @param {number} gamma @param {number} beta @param {number} least
+ * @param {Problem} problem @param {number[]} numbers @param {Float32Array} out @param {number} least
  */
-function normalize(x, out, begin, row, spatial, center, rest, invStd, gamma, beta, least) {
-  for (let at = begin; at < x.length; at += row) {
-    const end = at + spatial;
-    let i = at;
-    for (; i < end - 3; i += 4) {
-      const y0 = (x[i] - center - rest) * invStd * gamma + beta;
-      const y1 = (x[i + 1] - center - rest) * invStd * gamma + beta;
-      const y2 = (x[i + 2] - center - rest) * invStd * gamma + beta;
-      const y3 = (x[i + 3] - center - rest) * invStd * gamma + beta;
-      out[i] = y0 < least ? least : y0;
-      out[i + 1] = y1 < least ? least : y1;
-      out[i + 2] = y2 < least ? least : y2;
-      out[i + 3] = y3 < least ? least : y3;
-    }
-    for (; i < end; i++) {
-      const y = (x[i] - center - rest) * invStd * gamma + beta;
-      out[i] = y < least ? least : y;
-    }
-  }
-}
-
-/* The next two take four rows at a time: down so few a column stays in the cache, and its numbers in registers. */
-
-/**
- * What sum and squares give, for all channels: where slabs are too short to be worth loops of their own.
- * @param {Float32Array} x @param {number} spatial @param {Float64Array} centers @param {boolean} squared
- */
-export function columnSums(x, spatial, centers, squared) {
-  const sums = new Float64Array(centers.length);
-  const row = sums.length * spatial;
-  for (let at = 0; at < x.length; at += 4 * row) {
-    const end = Math.min(x.length, at + 4 * row);
-    for (let c = 0, j = at; c < sums.length; c++)
-      for (const next = j + spatial; j < next; j++) {
-        const center = centers[c];
-        let total = sums[c];
-        for (let i = j; i < end; i += row) {
-          const d = x[i] - center;
-          total += squared ? d * d : d;
-        }
-        sums[c] = total;
-      }
-  }
-  return sums;
-}
-
-/**
- * The definition, likewise.
- * @param {Float32Array} x @param {Float32Array} out @param {number} spatial @param {Float64Array} numbers five a channel, as of normalize
- * @param {number} least
- */
-function normalizeColumns(x, out, spatial, numbers, least) {
-  const row = (numbers.length / 5) * spatial;
-  for (let at = 0; at < x.length; at += 4 * row) {
-    const end = Math.min(x.length, at + 4 * row);
-    for (let c = 0, j = at; c < numbers.length; ) {
-      const center = numbers[c++];
-      const rest = numbers[c++];
-      const invStd = numbers[c++];
-      const gamma = numbers[c++];
-      const beta = numbers[c++];
-      for (const next = j + spatial; j < next; j++)
-        for (let i = j; i < end; i += row) {
-          const y = (x[i] - center - rest) * invStd * gamma + beta;
-          out[i] = y < least ? least : y;
-        }
-    }
-  }
-}
-
-/**
- * Sums of values and of squared deviations, all channels at a time, for many slabs of one to three values; null for others, which
- * are summed channel by channel.
- * @param {Problem} problem
- */
-function sumsInColumns({ x, batch, channels, spatial }) {
-  if (spatial > 3 || batch < 32) return null;
-  const totals = columnSums(x, spatial, new Float64Array(channels), false);
-  const centers = totals.map((total) => Math.fround(total / (batch * spatial)));
-  return { totals, squares: columnSums(x, spatial, centers, true) };
-}
-
-/**
- * Center and rest, the mean in two parts, and variance of a channel. As the center is a float32, x − center is exact wherever the
- * rest matters.
- * @param {Problem} problem @param {number} c @param {ReturnType<typeof sumsInColumns>} sums
- */
-function momentsOf({ x, batch, channels, spatial }, c, sums) {
-  const begin = c * spatial;
+function normalize({ x, channels, spatial }, numbers, out, least) {
   const row = channels * spatial;
-  const count = batch * spatial;
-  const total = sums ? sums.totals[c] : sum(x, begin, row, spatial, 0, false);
-  const mean = total / count;
-  const center = Math.fround(mean);
-  const rest = Number.isFinite(mean) ? (total - count * center) / count : 0;
-  const squares = sums ? sums.squares[c] : sum(x, begin, row, spatial, center, true);
-  return [center, rest, Math.max(squares / count - rest * rest, 0)];
+  for (let at = 0; at < x.length; ) {
+    const down = spatial < FOUR && at + FOUR * row <= x.length;
+    const step = down ? row : 1;
+    const next = down ? 1 : FOUR;
+    for (let c = 0, i = at; c < numbers.length; c += FIELDS) {
+      const center = numbers[c + CENTER];
+      const rest = numbers[c + REST];
+      const invStd = numbers[c + INV_STD];
+      const gamma = numbers[c + GAMMA];
+      const beta = numbers[c + BETA];
+      const end = i + spatial;
+      for (; i <= end - next; i += next) {
+        const i1 = i + step;
+        const i2 = i1 + step;
+        const i3 = i2 + step;
+        out[i] = Math.max((x[i] - center - rest) * invStd * gamma + beta, least);
+        out[i1] = Math.max((x[i1] - center - rest) * invStd * gamma + beta, least);
+        out[i2] = Math.max((x[i2] - center - rest) * invStd * gamma + beta, least);
+        out[i3] = Math.max((x[i3] - center - rest) * invStd * gamma + beta, least);
+      }
+      for (; i < end; i++) out[i] = Math.max((x[i] - center - rest) * invStd * gamma + beta, least);
+    }
+    at += down ? FOUR * row : row;
+  }
 }
 
 /** @type {import('./call.js').Normalize} */
 export function normalizePlain(problem, out) {
-  const { x, channels, spatial, gamma, beta, epsilon, training, relu } = problem;
-  const mean = /** @type {Statistic} */ (problem.mean);
-  const variance = /** @type {Statistic} */ (problem.variance);
-  const least = relu ? 0 : -Infinity;
-  const sums = training ? sumsInColumns(problem) : null;
-  const numbers = spatial < 4 && problem.batch > 31 ? new Float64Array(5 * channels) : null;
-  for (let c = 0, at = 0; c < channels; c++) {
-    let center = mean[c];
-    let rest = 0;
-    if (training) {
-      [center, rest, variance[c]] = momentsOf(problem, c, sums);
-      mean[c] = center + rest;
-    }
-    if (!out) continue;
-    const invStd = 1 / Math.sqrt(variance[c] + epsilon);
-    const scale = gamma ? gamma[c] : 1;
-    // A sum with 0 is never −0, nor then an output.
-    const shift = (beta ? beta[c] : 0) + 0;
-    if (numbers) {
-      numbers[at++] = center;
-      numbers[at++] = rest;
-      numbers[at++] = invStd;
-      numbers[at++] = scale;
-      numbers[at++] = shift;
-    } else normalize(x, out, c * spatial, channels * spatial, spatial, center, rest, invStd, scale, shift, least);
-  }
-  if (out && numbers) normalizeColumns(x, out, spatial, numbers, least);
+  const numbers = numbersOf(problem, !problem.training);
+  if (out) normalize(problem, numbers, out, problem.relu ? 0 : -Infinity);
 }
 
 /* ---- the gradient ------------------------------------------------------------------------------------------------ */
 
-/* All channels at a time, in the order of memory. */
-
-/** What the gradient keeps of a channel, by place. */
-const CENTER = 0;
-const REST = 1;
-const INV_STD = 2;
-const SUM = 3;
-const SUM_OF_DEVIATIONS = 4;
-const SUM_OF_PRODUCTS = 5;
-const G_CENTER = 6;
-const G_REST = 7;
-const SCALE = 8;
-const SLOPE = 9;
-const FIELDS = 10;
+/* Its own numbers of a channel, in a second array. */
+const UNEVEN = 0;
+const G_SUM = 1;
+const DEVIATIONS = 2;
+const PRODUCTS = 3;
+const G_CENTER = 4;
+const G_REST = 5;
+const SLOPE = 6;
 
 /** @type {import('./call.js').Differentiate} */
 export function differentiatePlain(job, out, gradGamma, gradBeta) {
-  const { x, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training, relu } = job;
+  const { x, batch, channels, spatial, training } = job;
   const count = batch * spatial;
-  const sums = mean ? null : sumsInColumns(job);
-  const k = new Float64Array(FIELDS * channels);
-  for (let c = 0, at = 0; c < channels; c++, at += FIELDS) {
-    let ownVariance = 0;
-    if (mean && variance) {
-      const center = Math.fround(mean[c]);
-      // In inference the output is that of the mean as it was given.
-      if (training) k[at + CENTER] = Number.isFinite(center) ? center : 0;
-      else k[at + CENTER] = mean[c];
-      k[at + REST] = mean[c] - k[at + CENTER] || 0;
-      ownVariance = variance[c];
-    } else [k[at + CENTER], k[at + REST], ownVariance] = momentsOf(job, c, sums);
-    k[at + INV_STD] = 1 / Math.sqrt(ownVariance + epsilon);
-  }
-
+  const numbers = numbersOf(job, job.mean !== null);
+  // Before anything is written.
+  const sums = new Array(FIELDS * channels).fill(0);
   let g = job.gradOutput;
-  if (relu) {
-    const masked = out ?? new Float32Array(g.length);
-    for (let at = 0, c = 0; at < x.length; at += spatial, c = (c + 1) % channels) {
-      const center = k[FIELDS * c + CENTER];
-      const rest = k[FIELDS * c + REST];
-      const invStd = k[FIELDS * c + INV_STD];
-      const scale = gamma ? gamma[c] : 1;
-      const shift = beta ? beta[c] : 0;
-      for (let i = at; i < at + spatial; i++)
-        masked[i] = Math.fround((x[i] - center - rest) * invStd * scale + shift) > 0 ? g[i] : 0;
-    }
+  if (job.relu) {
+    const masked = out ?? new Float32Array(x.length);
+    for (let at = 0; at < x.length; )
+      for (let c = 0; c < numbers.length; c += FIELDS)
+        for (const end = at + spatial; at < end; at++) {
+          const normalized = (x[at] - numbers[c + CENTER] - numbers[c + REST]) * numbers[c + INV_STD];
+          masked[at] = Math.fround(normalized * numbers[c + GAMMA] + numbers[c + BETA]) > 0 ? g[at] : 0;
+        }
     g = masked;
   }
 
-  const uneven = new Uint8Array(channels);
-  for (let at = 0, c = 0; at < x.length; at += spatial, c = (c + 1) % channels) {
-    const first = g[c * spatial];
-    for (let i = at; i < at + spatial && !uneven[c]; i++) if (g[i] !== first) uneven[c] = 1;
-    const center = k[FIELDS * c + CENTER];
-    let total = 0;
-    let deviations = 0;
-    let products = 0;
-    for (let i = at; i < at + spatial; i++) {
-      const d = x[i] - center;
-      total += g[i];
-      deviations += d;
-      products += g[i] * d;
+  for (let at = 0; at < x.length; )
+    for (let c = 0, first = 0; c < sums.length; c += FIELDS, first += spatial) {
+      const end = at + spatial;
+      for (let i = at; i < end && !sums[c + UNEVEN]; i++) if (g[i] !== g[first]) sums[c + UNEVEN] = 1;
+      const center = numbers[c + CENTER];
+      let total = 0;
+      let deviations = 0;
+      let products = 0;
+      for (; at < end; at++) {
+        const d = x[at] - center;
+        total += g[at];
+        deviations += d;
+        products += g[at] * d;
+      }
+      sums[c + G_SUM] += total;
+      sums[c + DEVIATIONS] += deviations;
+      sums[c + PRODUCTS] += products;
     }
-    k[FIELDS * c + SUM] += total;
-    k[FIELDS * c + SUM_OF_DEVIATIONS] += deviations;
-    k[FIELDS * c + SUM_OF_PRODUCTS] += products;
-  }
 
-  for (let c = 0, at = 0; c < channels; c++, at += FIELDS) {
-    const total = k[at + SUM];
-    const shift = k[at + SUM_OF_DEVIATIONS] / count;
-    const invStd = k[at + INV_STD];
-    let products = k[at + SUM_OF_PRODUCTS];
+  for (let k = 0, c = 0; k < channels; k++, c += FIELDS) {
+    const total = sums[c + G_SUM];
+    const shift = sums[c + DEVIATIONS] / count;
+    const invStd = numbers[c + INV_STD];
+    const scale = numbers[c + GAMMA] * invStd;
+    let products = sums[c + PRODUCTS];
     // The last terms are NaN if a sum is not finite, else 0.
-    if (training) products = (uneven[c] ? products - total * shift : 0) + 0 * total + 0 * shift;
-    gradBeta[c] = total;
-    gradGamma[c] = products * invStd;
-    k[at + SCALE] = (gamma ? gamma[c] : 1) * invStd;
-    if (!training) continue;
-    k[at + G_CENTER] = Math.fround(total / count);
-    k[at + G_REST] = (total - count * k[at + G_CENTER]) / count;
+    if (training) products = (sums[c + UNEVEN] ? products - total * shift : 0) + 0 * total + 0 * shift;
+    gradBeta[k] = total;
+    gradGamma[k] = products * invStd;
     // The mean that is used is the batch's own, whatever was given.
-    const center = k[at + CENTER];
-    k[at + CENTER] = Math.fround(center + shift);
-    k[at + REST] = center - k[at + CENTER] + shift;
-    k[at + SLOPE] = ((products * invStd) / count) * invStd * k[at + SCALE];
+    const center = numbers[c + CENTER];
+    numbers[c + CENTER] = Math.fround(center + shift);
+    numbers[c + REST] = center - numbers[c + CENTER] + shift;
+    sums[c + G_CENTER] = Math.fround(total / count);
+    sums[c + G_REST] = (total - count * sums[c + G_CENTER]) / count;
+    sums[c + SLOPE] = ((products * invStd) / count) * invStd * scale;
   }
   if (!out) return;
-  for (let at = 0, c = 0; at < x.length; at += spatial, c = (c + 1) % channels) {
-    const center = k[FIELDS * c + CENTER];
-    const rest = k[FIELDS * c + REST];
-    const gCenter = k[FIELDS * c + G_CENTER];
-    const gRest = k[FIELDS * c + G_REST];
-    const scale = k[FIELDS * c + SCALE];
-    const slope = k[FIELDS * c + SLOPE];
-    if (training)
-      for (let i = at; i < at + spatial; i++) out[i] = (g[i] - gCenter - gRest) * scale - (x[i] - center - rest) * slope;
-    else for (let i = at; i < at + spatial; i++) out[i] = g[i] * scale;
-  }
+  for (let at = 0; at < x.length; )
+    for (let c = 0; c < sums.length; c += FIELDS) {
+      const center = numbers[c + CENTER];
+      const rest = numbers[c + REST];
+      const scale = numbers[c + GAMMA] * numbers[c + INV_STD];
+      const gCenter = sums[c + G_CENTER];
+      const gRest = sums[c + G_REST];
+      const slope = sums[c + SLOPE];
+      const end = at + spatial;
+      if (training) for (; at < end; at++) out[at] = (g[at] - gCenter - gRest) * scale - (x[at] - center - rest) * slope;
+      else for (; at < end; at++) out[at] = g[at] * scale;
+    }
 }

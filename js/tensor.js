@@ -167,6 +167,26 @@ function checkSteps(argument, name, stated, sizes) {
     fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${CONTIGUOUS}`, describeShape(list));
 }
 
+/** What numbers may come in. */
+export const NUMBERS = 'be a Float32Array, a Float64Array or an array of numbers';
+
+/** @param {unknown} data @returns {boolean} */
+export const holdsNumbers = (data) => Array.isArray(data) || isFloat32Array(data) || typeName(data) === 'Float64Array';
+
+/**
+ * A copy in double.
+ * @param {string} argument @param {any} data @param {number} begin @param {number} size
+ */
+export function copyOf(argument, data, begin, size) {
+  const copy = new Float64Array(size);
+  for (let k = 0; k < size; k++) {
+    const number = data[begin + k];
+    if (typeof number !== 'number') fail(TypeError, `${argument}[${begin + k}]`, 'be a number', describe(number));
+    copy[k] = number;
+  }
+  return copy;
+}
+
 /**
  * The numbers of an array, as a copy in double.
  * @param {string} argument @param {any} data
@@ -175,8 +195,7 @@ function checkSteps(argument, name, stated, sizes) {
  * @returns {Float64Array}
  */
 export function numbersOf(argument, data, channels, offset) {
-  if (!Array.isArray(data) && !/^Float(32|64)Array$/.test(/** @type {string} */ (typeName(data))))
-    fail(TypeError, argument, 'be a Float32Array, a Float64Array or an array of numbers', describe(data));
+  if (!holdsNumbers(data)) fail(TypeError, argument, NUMBERS, describe(data));
   const length = Array.isArray(data) ? data.length : lengthOf(data);
   const begin = offset ?? 0;
   const size = channels ?? length;
@@ -187,11 +206,5 @@ export function numbersOf(argument, data, channels, offset) {
       `hold ${size} numbers${offset === undefined ? ', one per channel' : ' from its offset on'}`,
       `${length}${offset === undefined ? '' : `, offset ${describe(offset)}`}`,
     );
-  const numbers = new Float64Array(size);
-  for (let c = 0; c < size; c++) {
-    const number = data[begin + c];
-    if (typeof number !== 'number') fail(TypeError, `${argument}[${begin + c}]`, 'be a number', describe(number));
-    numbers[c] = number;
-  }
-  return numbers;
+  return copyOf(argument, data, begin, size);
 }

@@ -5,18 +5,20 @@
 import {
   bufferOf,
   byteOffsetOf,
+  copyOf,
   describe,
   describeShape,
   errorOf,
   fail,
+  holdsNumbers,
   isFloat32Array,
   isObject,
   isSize,
   isTensor,
   lengthOf,
+  NUMBERS,
   read,
   same,
-  sizeOf,
   typeName,
   view,
 } from './tensor.js';
@@ -34,6 +36,7 @@ import {
  * @property {number} batch the product of the sizes before the axis
  * @property {number} channels
  * @property {number} spatial the product of the sizes after it
+ * @property {number} size the product of all
  */
 
 /**
@@ -154,7 +157,7 @@ function layoutOf(name, shape, axis) {
     if (j < k) batch *= shape[j];
     else if (j > k) spatial *= shape[j];
   }
-  return { shape, perChannel, batch, channels: shape[k], spatial };
+  return { shape, perChannel, batch, channels: shape[k], spatial, size: batch * shape[k] * spatial };
 }
 
 /**
@@ -190,24 +193,12 @@ function readPerChannel(argument, given, layout, orNull = ', or null') {
   const reading = read(argument, given, 'be an array');
   const { data, sizes } = reading;
   const name = nameOf(argument, reading);
-  if (!Array.isArray(data) && !isFloat32Array(data) && typeName(data) !== 'Float64Array')
-    fail(
-      TypeError,
-      name,
-      `be a Float32Array, a Float64Array or an array of numbers${sizes ? '' : `, or a tensor of one${orNull}`}`,
-      describe(data),
-    );
+  if (!holdsNumbers(data)) fail(TypeError, name, NUMBERS + (sizes ? '' : `, or a tensor of one${orNull}`), describe(data));
   if (sizes && !same(sizes, [channels]) && !same(sizes, perChannel))
     fail(RangeError, `${argument}.shape`, `be ${describeShape(perChannel)} or [${channels}]`, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
   const begin = beginOf(argument, reading, data.length, channels, layout, true);
-  const copy = new Float64Array(channels);
-  for (let c = 0; c < channels; c++) {
-    const number = data[begin + c];
-    if (typeof number !== 'number') fail(TypeError, `${name}[${begin + c}]`, 'be a number', describe(number));
-    copy[c] = number;
-  }
-  return { given, data: copy, sizes };
+  return { given, data: copyOf(name, data, begin, channels), sizes };
 }
 
 /**
@@ -262,7 +253,8 @@ function valuesOf(argument, reading, size, layout, perChannel = false) {
   if (length === 0)
     try {
       new Uint8Array(bufferOf(data));
-    } catch {
+    } catch (reason) {
+      if (!(reason instanceof TypeError)) throw reason;
       fail(TypeError, nameOf(argument, reading), 'not be detached', 'a detached array');
     }
   const begin = beginOf(argument, reading, length, size, layout, perChannel);
@@ -398,7 +390,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   // Nothing of the user's runs from here on.
 
   /** @type {Float32Array} */
-  const x = valuesOf(name.X, readX, sizeOf(layout.shape), layout);
+  const x = valuesOf(name.X, readX, layout.size, layout);
   const ownGamma = perChannelOf(name.gamma, readGamma, layout);
   const ownBeta = perChannelOf(name.beta, readBeta, layout);
   const ownMean = perChannelOf(name.runningMean, readMean, layout);
@@ -482,7 +474,7 @@ export function validateGradient(gradOutput, X, options) {
   // Nothing of the user's runs from here on.
 
   checkShape(name.gradOutput, readG, layout.shape);
-  const size = sizeOf(layout.shape);
+  const { size } = layout;
   /** @type {Float32Array} */
   const x = valuesOf(name.X, readX, size, layout);
   /** @type {Float32Array} */
@@ -534,9 +526,9 @@ export function validateMoments(X, options) {
   const { axis } = readOptions(name.options, options, { axis: undefined });
   const readX = readTensor(name.X, X);
   const layout = layoutOf(name, readX.sizes, axis);
-  const { shape, batch, channels, spatial } = layout;
+  const { size, batch, channels, spatial } = layout;
   return {
-    x: valuesOf(name.X, readX, sizeOf(shape), layout),
+    x: valuesOf(name.X, readX, size, layout),
     batch,
     channels,
     spatial,
