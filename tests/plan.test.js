@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { normalizeBy } from '../js/forward.js';
 import { differentiateBy } from '../js/gradient.js';
 import { makePlan } from '../js/plan.js';
-import { normalTensor, parametersFor, tensor } from './data.js';
+import { normalTensor, parametersFor, seeded, tensor } from './data.js';
 import { assertSameBits, callKernel, callWithin } from './helpers.js';
 
 const KIB = 1024;
@@ -39,6 +39,38 @@ const TASKS = {
 /** A plan's budgets: 64 KiB for each tile at least. */
 const budgetsOf = ({ tiles }) => BUDGETS.filter((budget) => budget >= 64 * KIB * tiles);
 
+/** Holds a plan against its memory and the kernel's rules. Returns how many bytes it takes at most. */
+function holdPlan(name, dimensions, budget, home) {
+  const task = TASKS[name];
+  const { batch, channels, spatial } = dimensions;
+  const plan = makePlan(dimensions, task, budget, home);
+  const { columns, resident, range, rows, positions, numbers, sums, folded } = plan;
+  const hold = (holds, rule) => holds || assert.fail(`${rule}: ${name} ${JSON.stringify({ ...dimensions, home, budget, plan })}`);
+  hold([range, rows, positions].every(Number.isSafeInteger), 'it counts in integers');
+  hold(range >= 1 && range <= channels, 'it advances');
+  hold(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, 'within the tensor');
+  if (home) hold(!resident, 'at home nothing is copied');
+  else if (rows === batch && positions === spatial) hold(resident, 'all of a range is there at once');
+  const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
+  if (task.blocks) hold(rows % height === 0 || rows === batch, 'pieces end where blocks do');
+  if (positions < spatial)
+    hold(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, 'only a slab of its own is cut');
+  // The header's: for each channel six doubles, for its gradient ten more and six for the output's; for each series four
+  // doubles and three floats, for the gradient six and eight.
+  const series = columns ? spatial : 1;
+  const bytes = /gradient/.test(name) ? [176, 48 * series, 32 * series] : [48, 32 * series, 12 * series];
+  hold(`${[numbers, sums, folded]}` === `${bytes}`, 'regions have room for what the header says');
+  // The regions, and the tiles of the largest piece, padded and each in pages of its own, end in the memory. The work
+  // area begins anywhere in its page.
+  const state = range * (numbers + sums + folded);
+  const stride = range * spatial + 15;
+  const length = ((resident ? batch : rows) - 1) * stride + range * (resident ? spatial : positions);
+  const tile = 4096 * Math.ceil((4 * length + (resident ? 60 : 0)) / 4096) + 4096;
+  const end = state + 4095 + 2048 + 16 + (task.tiles - 1) * tile + 4 * (1023 + length);
+  hold(end <= budget, 'it fits');
+  return end;
+}
+
 test('every plan up to 10¹² values fits its memory and obeys the kernel’s rules', () => {
   let planned = 0;
   for (const [name, task] of Object.entries(TASKS))
@@ -48,35 +80,36 @@ test('every plan up to 10¹² values fits its memory and obeys the kernel’s ru
           for (const home of [true, false])
             for (const budget of budgetsOf(task)) {
               if (batch * channels * spatial > 1e12) continue;
-              const plan = makePlan({ batch, channels, spatial }, task, budget, home);
-              const { columns, resident, range, rows, positions, numbers, sums, folded } = plan;
-              const hold = (holds, rule) =>
-                holds || assert.fail(`${rule}: ${name} ${JSON.stringify({ batch, channels, spatial, home, budget, plan })}`);
-              hold(range >= 1 && range <= channels, 'it advances');
-              hold(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, 'within the tensor');
-              if (home) hold(!resident, 'at home nothing is copied');
-              else if (rows === batch && positions === spatial) hold(resident, 'all of a range is there at once');
-              const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
-              if (task.blocks) hold(rows % height === 0 || rows === batch, 'pieces end where blocks do');
-              if (positions < spatial)
-                hold(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, 'only a slab of its own is cut');
-              // The header's: for each channel six doubles, for its gradient ten more and six for the output's; for each series four
-              // doubles and three floats, for the gradient six and eight.
-              const series = columns ? spatial : 1;
-              const bytes = /gradient/.test(name) ? [176, 48 * series, 32 * series] : [48, 32 * series, 12 * series];
-              hold(`${[numbers, sums, folded]}` === `${bytes}`, 'regions have room for what the header says');
-              // The regions, and the tiles of the largest piece, padded and each in pages of its own, end in the memory. The work
-              // area begins anywhere in its page.
-              const state = range * (numbers + sums + folded);
-              const stride = range * spatial + 15;
-              const held = resident ? batch : rows;
-              const length = (held - 1) * stride + range * (resident ? spatial : positions);
-              const tile = 4096 * Math.ceil((4 * length) / 4096) + 4096;
-              const end = state + 4095 + 2048 + 16 + (task.tiles - 1) * tile + 4 * (1023 + length);
-              hold(end <= budget, 'it fits');
+              holdPlan(name, { batch, channels, spatial }, budget, home);
               planned++;
             }
   assert.ok(planned > 100000, `${planned} plans`);
+});
+
+test('so does every random one, within any memory from the least to 4 GiB, and within just what another takes', () => {
+  const next = seeded(61);
+  /** A random integer of any magnitude, often next to a multiple of a power of two, where rules change. */
+  const upTo = (most) => {
+    const size = Math.floor((most + 1) ** next());
+    const unit = 2 ** Math.floor(next() * 13);
+    const near = unit * Math.ceil(size / unit) + Math.floor(next() * 3) - 1;
+    return Math.max(1, Math.min(most, next() < 0.5 ? size : near));
+  };
+  for (let k = 0; k < 50000; k++) {
+    const [name, { tiles }] = Object.entries(TASKS)[k % Object.keys(TASKS).length];
+    const least = 64 * KIB * tiles;
+    const sizes = [];
+    for (let left = 1e12; sizes.length < 3; left = Math.floor(left / sizes.at(-1))) sizes.push(upTo(left));
+    // Which of them may be large is as random.
+    const turn = Math.floor(next() * 3);
+    const [batch, channels, spatial] = sizes.map((_, i) => sizes[(i + turn) % 3]);
+    const home = next() < 0.3;
+    let budget = least - 1 + upTo(4 * 2 ** 30 - least);
+    for (let step = 0; step < 3; step++) {
+      const end = holdPlan(name, { batch, channels, spatial }, budget, home);
+      budget = Math.max(least, end - 64 * step);
+    }
+  }
 });
 
 test('the layout follows from the dimensions alone', () => {

@@ -1,0 +1,317 @@
+/* Plans carried out: random calls in random memory, in which each call of a function is held against src/batchnorm.h, and nothing
+ * changes but the regions that it names. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { normalizeBy } from '../js/forward.js';
+import { differentiateBy } from '../js/gradient.js';
+import { normalTensor, seeded } from './data.js';
+import { assertSameBits, makeKernel } from './helpers.js';
+
+const header = readFileSync(new URL('../src/batchnorm.h', import.meta.url), 'utf8');
+const [POSITIONS, SHORT, SHORT_ROWS, COLUMN_ROWS] = ['BLOCK_POSITIONS', 'SHORT', 'SHORT_ROWS', 'COLUMN_ROWS'].map((name) =>
+  Number(header.match(`#define BN_${name} (\\d+)`)[1]),
+);
+
+/* ---- the header's words ------------------------------------------------------------------------------------------------ */
+
+/** A part of the memory: rows of bytes, a stride from one to the next. */
+const region = (name, at, length, rows = 1, stride = 0) => ({
+  name,
+  at,
+  length,
+  rows,
+  stride,
+  end: at + (rows - 1) * stride + length,
+  isPiece: stride > 0,
+});
+const channel = (at, channels) => region('channel', at, 48 * channels);
+const gradient = (at, channels) => region('gradient', at, 80 * channels);
+const partial = (at, series, doubles) => region('partial', at, 8 * doubles * series);
+const fold = (at, series) => region('fold', at, 12 * series);
+const foldOfAll = (at, series) => region('fold of the gradient', at, 32 * series);
+const piece = (name, at, rows, stride, width) => region(name, at, 4 * width, rows, 4 * stride);
+const seriesOf = (channels, spatial, columns) => (columns ? channels * spatial : channels);
+
+/** What each function reads and writes. */
+const USES = {
+  bn_statistics(x, rows, stride, channels, spatial, columns, _epsilon, _seen, sums, folded) {
+    const series = seriesOf(channels, spatial, columns);
+    return [piece('x', x, rows, stride, channels * spatial), partial(sums, series, 4), fold(folded, series)];
+  },
+  bn_moments(_count, channels, spatial, columns, sums, numbers) {
+    return [partial(sums, seriesOf(channels, spatial, columns), 4), channel(numbers, channels)];
+  },
+  bn_fold(_epsilon, _training, channels, spatial, columns, numbers, folded) {
+    return [channel(numbers, channels), fold(folded, seriesOf(channels, spatial, columns))];
+  },
+  bn_normalize(x, y, rows, xStride, yStride, channels, spatial, columns, _relu, numbers, folded) {
+    const width = channels * spatial;
+    return [
+      piece('x', x, rows, xStride, width),
+      piece('y', y, rows, yStride, width),
+      channel(numbers, channels),
+      fold(folded, seriesOf(channels, spatial, columns)),
+    ];
+  },
+  bn_mask(output, g, to, rows, outputStride, gStride, toStride, width) {
+    return [
+      piece('output', output, rows, outputStride, width),
+      piece('g', g, rows, gStride, width),
+      piece('y', to, rows, toStride, width),
+    ];
+  },
+  bn_gradient_sums(x, g, rows, xStride, gStride, channels, spatial, columns, _seen, sums, numbers, folded) {
+    const series = seriesOf(channels, spatial, columns);
+    const width = channels * spatial;
+    return [
+      piece('x', x, rows, xStride, width),
+      piece('g', g, rows, gStride, width),
+      partial(sums, series, 6),
+      gradient(numbers, channels),
+      fold(folded, series),
+    ];
+  },
+  bn_gradient_fold(_count, _epsilon, _training, channels, spatial, columns, sums, given, numbers, folded) {
+    const series = seriesOf(channels, spatial, columns);
+    return [partial(sums, series, 6), channel(given, channels), gradient(numbers, channels), foldOfAll(folded, series)];
+  },
+  bn_gradient_input(x, g, y, rows, xStride, gStride, yStride, channels, spatial, columns, numbers, folded) {
+    const width = channels * spatial;
+    return [
+      piece('x', x, rows, xStride, width),
+      piece('g', g, rows, gStride, width),
+      piece('y', y, rows, yStride, width),
+      gradient(numbers, channels),
+      foldOfAll(folded, seriesOf(channels, spatial, columns)),
+    ];
+  },
+};
+
+const overlap = (a, b) => a.at < b.end && b.at < a.end;
+/** An output may be the very memory of what it is made from. */
+const inPlace = (a, b) =>
+  a.at === b.at && a.stride === b.stride && (a.name === 'y') !== (b.name === 'y') && !/output/.test(a.name + b.name);
+/** Of the gradient, the fold goes on behind that of the output. */
+const goesOn = (a, b) => /^fold/.test(a.name) && /^fold/.test(b.name) && a.name !== b.name;
+
+/** Holds pairs of regions: none lies over another. */
+function holdApart(some, others, hold) {
+  for (const a of some)
+    for (const b of others)
+      if (a !== b && overlap(a, b) && !inPlace(a, b))
+        hold(goesOn(a, b), `${a.name} at ${a.at} and ${b.name} at ${b.at} lie apart`);
+}
+
+/** Holds pieces that are summed: all of a range once, in order, cut where blocks end. */
+class Order {
+  #next = 0;
+  #all = 0;
+
+  constructor({ batch, spatial }, hold) {
+    Object.assign(this, { batch, spatial, hold });
+  }
+
+  add(rows, channels, positions, columns, seen) {
+    const { batch, spatial, hold } = this;
+    hold(seen === this.#next, `after ${this.#next} values, not ${seen}`);
+    this.#next += columns ? rows : rows * positions;
+    this.#all = columns ? batch : batch * spatial;
+    const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
+    if (positions === spatial) hold(rows % height === 0 || this.#next === this.#all, `${rows} rows are whole blocks`);
+    else {
+      hold(!columns && rows === 1 && channels === 1, 'only a slab of its own is cut');
+      hold(positions % POSITIONS === 0 || this.#next % spatial === 0, `${positions} positions are whole blocks`);
+    }
+  }
+
+  end() {
+    this.hold(this.#next === this.#all, `${this.#next} of ${this.#all} values`);
+  }
+}
+
+/**
+ * Holds every call of a kernel's functions against the header, while it runs. Returns all regions that were used.
+ * @param homes where tensors lie in the memory @param begin where its work area does
+ */
+function observe(kernel, homes, begin, hold) {
+  const used = [];
+  const functions = { ...kernel.functions };
+  let regions = [];
+  let orders = {};
+  for (const [name, run] of Object.entries(functions))
+    functions[name] = (...numbers) => {
+      const uses = USES[name](...numbers);
+      for (const one of uses) {
+        hold(one.at % (one.isPiece || /^fold/.test(one.name) ? 4 : 8) === 0, `${one.name} is aligned`);
+        const [from, to] = homes.find(([from, to]) => one.isPiece && one.at >= from && one.at < to) ?? [
+          begin,
+          kernel.buffer.byteLength,
+        ];
+        hold(one.at >= from && one.end <= to, `${one.name} from ${one.at} to ${one.end} lies in ${from} to ${to}`);
+      }
+      holdApart(uses, uses, hold);
+      if (name === 'bn_statistics') orders[name].add(numbers[1], ...numbers.slice(3, 6), numbers[7]);
+      if (name === 'bn_gradient_sums') orders[name].add(numbers[2], ...numbers.slice(5, 9));
+      regions.push(...uses);
+      run(...numbers);
+    };
+  kernel.functions = functions;
+  const { run } = kernel;
+  kernel.run = (dimensions, task, x, gradients, out, steps) => {
+    let next = 0;
+    run.call(kernel, dimensions, task, x, gradients, out, (range) => {
+      hold(range.first === next, 'ranges come in order');
+      next += range.channels;
+      orders = { bn_statistics: new Order(dimensions, hold), bn_gradient_sums: new Order(dimensions, hold) };
+      regions = [];
+      steps(range);
+      for (const order of Object.values(orders)) order.end();
+      // What lasts for the whole range, each once.
+      const state = new Map();
+      for (const one of regions) if (!one.isPiece) state.set(`${one.name} ${one.at} ${one.length}`, one);
+      const lasting = [...state.values()];
+      for (const one of lasting) {
+        const others = [...lasting, ...regions.filter(({ isPiece }) => isPiece)];
+        const isOther = ({ name, at }) => name !== one.name || at !== one.at;
+        holdApart([one], others.filter(isOther), hold);
+      }
+      used.push(...regions);
+    });
+    hold(next === dimensions.channels, 'all channels had their turn');
+  };
+  return used;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------------------------- */
+
+const FORWARD = (training, wanted) => ({ training, wanted, tiles: 1 });
+const GRADIENT = (training, given, relu, wanted) => ({ training, given, relu, wanted, tiles: relu ? 3 : 2, isGradient: true });
+const TASKS = {
+  training: FORWARD(true, true),
+  moments: FORWARD(true, false),
+  inference: FORWARD(false, true),
+  gradient: GRADIENT(true, false, false, true),
+  'gradient, relu': GRADIENT(true, false, true, true),
+  'gradient of saved statistics, relu': GRADIENT(true, true, true, true),
+  'gradient of the parameters': GRADIENT(true, true, false, false),
+  'gradient of the parameters, relu': GRADIENT(true, false, true, false),
+  'gradient in inference': GRADIENT(false, true, false, true),
+  'gradient in inference, relu': GRADIENT(false, true, true, true),
+};
+
+/** Runs a task by a kernel. Returns what it computed, but for `out`. */
+function perform({ training, given, relu = false, isGradient }, kernel, dimensions, x, g, out) {
+  const { channels } = dimensions;
+  const perChannel = (value) => Float64Array.from({ length: channels }, (_, c) => value(c));
+  const results = [0, 1].map(() => (isGradient ? new Float32Array(channels) : new Float64Array(channels)));
+  const statistics = { mean: perChannel((c) => 3 + (c % 3) / 8), variance: perChannel((c) => 1 + (c % 4)) };
+  if (isGradient ? !given : training) [statistics.mean, statistics.variance] = isGradient ? [null, null] : results;
+  const job = {
+    ...dimensions,
+    ...statistics,
+    x,
+    gradOutput: g,
+    gamma: perChannel((c) => 1 - (c % 5) / 2),
+    beta: perChannel((c) => (c % 3) / 4),
+    epsilon: 1e-5,
+    training,
+    relu,
+  };
+  if (isGradient) differentiateBy(kernel, job, out, ...results);
+  else normalizeBy(kernel, job, out);
+  return results;
+}
+
+/** Random dimensions of up to some 130,000 values. Pieces of the long slabs are whole pages, and begin at the end of one. */
+function randomDimensions(next) {
+  const upTo = (most) => 1 + Math.floor(next() ** 2 * most);
+  const kind = next();
+  if (kind < 0.15)
+    return { batch: upTo(2), channels: 2, spatial: 4096 * (3 + Math.floor(next() * 2)) + 1000 + Math.floor(next() * 40) };
+  if (kind < 0.3) return { batch: upTo(4), channels: upTo(16), spatial: 256 * upTo(8) };
+  if (kind < 0.4) return { batch: upTo(2000), channels: 1 + Math.floor(next() * 20), spatial: 1 };
+  if (kind < 0.5) return { batch: 1 + Math.floor(next() * 3), channels: upTo(10000), spatial: upTo(4) };
+  if (kind < 0.75) return { batch: upTo(600), channels: upTo(6), spatial: upTo(31) };
+  return { batch: upTo(12), channels: upTo(12), spatial: upTo(700) };
+}
+
+/** Values from one store, which are quicker than new ones for each call. */
+const store = normalTensor([1 << 18], 72, 3).data;
+const valuesFrom = (begin, size) => store.slice(begin, begin + size);
+
+const unlimited = makeKernel(8 << 20);
+const pattern = Buffer.alloc(4 << 20, 0xa5);
+
+test('random calls in random memory keep to the header, and nothing changes but the regions that it names', () => {
+  const next = seeded(71);
+  const ways = Object.entries(TASKS);
+  let pieces = 0;
+  for (let k = 0; k < 800; k++) {
+    const [name, task] = ways[k % ways.length];
+    const dimensions = randomDimensions(next);
+    const { batch, channels, spatial } = dimensions;
+    const size = batch * channels * spatial;
+    const work = 64 * Math.floor(1024 * task.tiles * 2 ** (next() < 0.5 ? next() / 4 : next() * 4));
+    const gaps = [0, 1, 2].map(() => 4 * Math.floor(next() * 40));
+    const kernel = makeKernel(work, gaps[0] + gaps[1] + gaps[2] + 12 * size);
+    const begin = kernel.buffer.byteLength - work;
+    new Uint8Array(kernel.buffer).fill(0xa5);
+
+    const tensors = [valuesFrom(k, size), task.isGradient ? valuesFrom(k + 1, size) : null];
+    let at = 64;
+    const homes = [];
+    const place = (data, gap) => {
+      if (data === null || next() < 0.5) return data;
+      at += gap;
+      const moved = new Float32Array(kernel.buffer, at, size);
+      moved.set(data);
+      at += 4 * size;
+      homes.push([at - 4 * size, at]);
+      return moved;
+    };
+    const [x, g] = tensors.map((data, i) => place(data, gaps[i]));
+    const source = task.isGradient ? g : x;
+    const isInPlace = task.wanted && next() < 0.3;
+    const out = task.wanted ? (isInPlace ? source : place(new Float32Array(size), gaps[2])) : null;
+
+    const expected = task.wanted ? new Float32Array(size) : null;
+    const sums = perform(task, unlimited, dimensions, tensors[0], tensors[1], expected);
+    // In place, outside of the memory, the source is what is overwritten.
+    const before = tensors.map((data) => data?.slice());
+
+    const hold = (holds, rule) =>
+      holds || assert.fail(`${rule}: ${name}, ${JSON.stringify({ k, ...dimensions, work, begin, homes, isInPlace })}`);
+    const used = observe(kernel, homes, begin, hold);
+    const results = perform(task, kernel, dimensions, x, g, out);
+    results.forEach((data, i) => {
+      assertSameBits(data, sums[i], name);
+    });
+    if (out) assertSameBits(out, expected, name);
+    [x, g].forEach((data, i) => {
+      if (data && data !== out)
+        hold(
+          Buffer.from(data.buffer, data.byteOffset, 4 * size).equals(Buffer.from(before[i].buffer)),
+          'an argument is left alone',
+        );
+    });
+
+    // What no call named, nor is a tensor's, is as it was.
+    const named = homes.map(([from, to]) => [from, to]);
+    for (const { at, length, rows, stride } of used)
+      for (let row = 0; row < rows; row++) named.push([at + row * stride, at + row * stride + length]);
+    named.sort((a, b) => a[0] - b[0]);
+    named.push([kernel.buffer.byteLength, 0]);
+    let end = 0;
+    for (const [from, to] of named) {
+      if (from > end)
+        hold(
+          Buffer.from(kernel.buffer, end, from - end).equals(pattern.subarray(0, from - end)),
+          `bytes ${end} to ${from} are as they were`,
+        );
+      end = Math.max(end, to);
+    }
+    pieces += used.length;
+  }
+  assert.ok(pieces > 10000, `${pieces} regions`);
+});
