@@ -1,0 +1,325 @@
+/* A problem → its results from the kernel and from plain JavaScript, held against the exact ones within the bounds of
+ * docs/numerics.md. Returns how near to each bound they came. */
+import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
+import * as main from '../../js/index.js';
+import * as plain from '../../js/index-plain.js';
+import { gradBetaBound, gradGammaBound, gradInputBound } from '../gradient-reference.js';
+import { callKernel, gradientKernel } from '../helpers.js';
+import { outputBound } from '../reference.js';
+import { exactGradients, exactMerge, exactOutput } from './exact.js';
+import { channelOf, Draw, positionOf } from './problems.js';
+
+const u = 2 ** -24;
+const EPS = 2 ** -53;
+const FLOAT32_MAX = 3.4028234663852886e38;
+/** Up to this many values, `batchnorm` computes in plain JavaScript. */
+const TINY = 128;
+/** What an exact result, as a double, is itself off by: next to the narrowest bounds, this much. */
+const SLACK = 1 + 2 ** -28;
+
+export const isTiny = ({ x }) => x.length <= TINY;
+
+/** What computes; tiny tensors only reach the kernel by itself. */
+export const PATHS = {
+  kernel: (problem) =>
+    isTiny(problem)
+      ? { ...main, batchNormalization: callKernel, batchNormalizationGradient: gradientKernel, moments: null }
+      : main,
+  plain: () => plain,
+};
+
+/** An output of plain JavaScript: the variance's .2u·|p|, one rounding, and in training the mean's error. */
+const plainOutputBound = (training, p, gamma, beta) =>
+  training
+    ? u * (1.21 * p + 1.01 * Math.abs(beta)) + 2 ** -30 * Math.abs(gamma) + 2 ** -150
+    : u * 1.01 * (p + Math.abs(beta)) + 2 ** -150;
+
+/** How far a variance may be off. */
+const varianceBound = (path, variance, epsilon) =>
+  path === 'plain' ? 0.4 * u * variance : 6.001 * u * variance + (epsilon >= 1e-30 ? 2 ** -149 : 0);
+
+/** Numbers per channel as an argument. */
+export function argumentOf(numbers) {
+  if (numbers === null) return null;
+  if (numbers.form === 'array') return Array.from(numbers.values);
+  return numbers.form === 'float32' ? Float32Array.from(numbers.values) : numbers.values.slice();
+}
+
+/** The forward call, on given arguments: its results, bare. */
+export function forward(call, problem, { X, gamma, beta, runningMean, runningVar }, out) {
+  const { channels, momentum, epsilon, training, axis, unbiased, relu } = problem;
+  const statistics = { mean: new Float64Array(channels), variance: new Float64Array(channels) };
+  const options = { axis, statistics, unbiased, relu, out };
+  const [output, mean, variance] = call(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options);
+  return { output, mean, variance, statistics };
+}
+
+/** The statistics that the gradient is given: none, those that the forward call saved, or the running ones. */
+export function statisticsFor({ statistics }, saved, running) {
+  if (statistics === 'none') return undefined;
+  return statistics === 'saved' ? saved : running;
+}
+
+/** Simple arguments of a problem. */
+export const argumentsOf = (problem) => ({
+  X: { data: problem.x, shape: problem.shape },
+  gamma: argumentOf(problem.gamma),
+  beta: argumentOf(problem.beta),
+  runningMean: argumentOf(problem.runningMean),
+  runningVar: argumentOf(problem.runningVar),
+});
+
+/** Keeps the largest error under each name, in bounds. */
+class Errors extends Map {
+  note(name, error) {
+    if (!(error <= (this.get(name) ?? -1))) this.set(name, error);
+  }
+}
+
+/** How many bounds a result is off; 0 where rounding may take it out of float32, as it may the largest of its terms. */
+function errorOf(actual, exact, bound, largest) {
+  if (!Number.isFinite(exact)) return Object.is(actual, exact) ? 0 : Infinity;
+  if (largest * (1 + 2 ** -20) + bound > FLOAT32_MAX) {
+    const isBeyond = Math.abs(exact) - bound > FLOAT32_MAX * (1 + 2 ** -20) && largest < 1.5 * Math.abs(exact);
+    return isBeyond && actual !== Math.sign(exact) * Infinity ? Infinity : 0;
+  }
+  const off = Math.abs(actual - exact);
+  return off === 0 ? 0 : off / bound;
+}
+
+const failBeyond = (what, actual, exact, error) => assert.fail(`${what}: ${actual}, not ${exact}; ${error} of the bound`);
+
+const isFiniteAll = (values) => values.every(Number.isFinite);
+const isEqualAll = (values) => values.every((value) => value === values[0]);
+
+/** @param {Float32Array[]} xs the channels of X */
+function holdForward(problem, path, result, xs, exact, errors) {
+  const { channels, batch, spatial, gamma, beta, runningMean, runningVar, momentum, epsilon, training, unbiased, relu } = problem;
+  const count = batch * spatial;
+  const mode = training ? 'training' : 'inference';
+  const output = result.output.data;
+  const bound = path === 'plain' ? plainOutputBound : outputBound;
+  let worst = 0;
+  for (let c = 0; c < channels; c++) {
+    const [weight, shift] = [gamma?.values[c] ?? 1, beta?.values[c] ?? 0];
+    const { y, p, mean, meanRest, variance, magnitude } = exact[c];
+    const isConstant = training && epsilon > 0 && isEqualAll(xs[c]) && Number.isFinite(xs[c][0]);
+    for (let i = 0; i < count; i++) {
+      const actual = output[positionOf(problem, c, i)];
+      const target = relu && y[i] <= 0 ? 0 : y[i];
+      const error = errorOf(actual, target, bound(training, p[i], weight, shift), Math.abs(target));
+      if (!(error <= SLACK)) failBeyond(`${path}: output ${i} of channel ${c}`, actual, target, error);
+      if (error > worst) worst = error;
+      if (relu && (actual < 0 || Object.is(actual, -0)))
+        assert.fail(`${path}: output ${i} of channel ${c} after relu: ${actual}`);
+      if (isConstant && actual !== Math.fround(target))
+        assert.fail(`${path}: output in the constant channel ${c}: ${actual}, not ${target}`);
+    }
+    const saved = { mean: result.statistics.mean[c], variance: result.statistics.variance[c] };
+    const old = { mean: runningMean?.values[c] ?? 0, variance: runningVar?.values[c] ?? 1 };
+    if (training) {
+      holdMoments(path, saved, { mean, meanRest, variance, magnitude }, count, epsilon, `channel ${c}`, errors);
+      const correction = unbiased ? count / (count - 1) : 1;
+      old.mean = momentum * old.mean + (1 - momentum) * saved.mean;
+      old.variance = momentum * old.variance + (1 - momentum) * (saved.variance * correction);
+    } else assert.deepEqual(saved, old, `${path}: statistics of channel ${c}`);
+    for (const key of ['mean', 'variance']) {
+      const { data } = result[key];
+      const given = key === 'mean' ? runningMean : runningVar;
+      const isDouble = given !== null && given.form !== 'float32';
+      if (training) assert.equal(data.constructor, isDouble ? Float64Array : Float32Array, `${path}: type of running ${key}`);
+      assert.equal(data[c], isDouble ? old[key] : Math.fround(old[key]), `${path}: running ${key} of channel ${c}`);
+    }
+  }
+  errors.note(`${path}, output, ${mode}`, worst);
+}
+
+function holdMoments(path, { mean, variance }, exact, count, epsilon, where, errors) {
+  if (!Number.isFinite(exact.mean)) {
+    assert.equal(mean, exact.mean, `${path}: mean of ${where}`);
+    assert.equal(variance, Number.NaN, `${path}: variance of ${where}`);
+    return;
+  }
+  holdNear(`${path}, mean`, Math.abs(mean - exact.mean - exact.meanRest), count * EPS * exact.magnitude, where, errors);
+  holdNear(`${path}, variance`, Math.abs(variance - exact.variance), varianceBound(path, exact.variance, epsilon), where, errors);
+  if (variance < 0 || Object.is(variance, -0)) assert.fail(`${path}: variance of ${where}: ${variance}`);
+}
+
+/** Holds something that is off by so much. */
+function holdNear(name, off, bound, where, errors) {
+  if (!(off <= bound * SLACK)) assert.fail(`${name}, of ${where}: off by ${off}, bound ${bound}`);
+  errors.note(name, off === 0 ? 0 : off / bound);
+}
+
+/** What relu leaves of a channel's gradients, or null if rounding decides that. */
+function masked(problem, c, x, g, output, given) {
+  const { gamma, beta, epsilon, training } = problem;
+  // The same outputs as those that the call computes again, unless its statistics are given in training.
+  if (!(training && given)) return g.map((value, i) => (output[positionOf(problem, c, i)] > 0 ? value : 0));
+  const numbers = { gamma: gamma?.values[c] ?? 1, beta: beta?.values[c] ?? 0 };
+  const { y, p } = exactOutput(x, { ...numbers, epsilon, given });
+  if (y.some((value, i) => Math.abs(value) <= outputBound(true, p[i], numbers.gamma, numbers.beta))) return null;
+  return g.map((value, i) => (y[i] > 0 ? value : 0));
+}
+
+/** @param {object[]} known exact gradients of each channel, as they were computed last */
+function holdGradients(problem, path, gradients, xs, { output, statistics: saved }, known, errors) {
+  const { channels, batch, spatial, gamma, epsilon, training, relu, runningMean, runningVar } = problem;
+  const count = batch * spatial;
+  const isPlain = path === 'plain';
+  const statistics = statisticsFor(problem, saved, { mean: runningMean?.values, variance: runningVar?.values });
+  const mode = training ? (statistics ? 'statistics given' : 'training') : 'inference';
+  const [gradInput, gradGamma, gradBeta] = gradients.map(({ data }) => data);
+  for (let c = 0; c < channels; c++) {
+    const given = statistics ? { mean: statistics.mean[c], variance: statistics.variance[c] } : null;
+    const all = channelOf(problem, problem.g, c);
+    const g = relu ? masked(problem, c, xs[c], all, output.data, given) : all;
+    if (g === null) continue;
+    const question = { gamma: gamma?.values[c] ?? 1, epsilon, training, given };
+    // Often the same for both paths.
+    if (!isDeepStrictEqual([known[c]?.question, known[c]?.g], [question, g]))
+      known[c] = { question, g, exact: exactGradients(xs[c], g, question) };
+    const { exact } = known[c];
+    const { channel, std, P, R, normalized } = exact;
+    const hold = (name, actual, target, bound) => {
+      const error = errorOf(actual, target, bound, Math.abs(target));
+      if (!(error <= SLACK)) failBeyond(`${path}: ${name} of channel ${c}, ${mode}`, actual, target, error);
+      errors.note(`${path}, ${name}, ${mode}`, error);
+    };
+    hold('gradBeta', gradBeta[c], exact.gradBeta, gradBetaBound(exact.gradBeta, channel, isPlain));
+    // The bounds need v + epsilon > 0 and statistics not too far from the batch's own; 0/0 of those is NaN.
+    if ((std === 0 || channel.offset > 2 ** 18) && given) continue;
+    // 0 · infinity, as documented.
+    const isLost = !training && given.mean !== Math.fround(given.mean) && !isFiniteAll(g);
+    if (!isLost) hold('gradGamma', gradGamma[c], exact.gradGamma, gradGammaBound(training, exact.gradGamma, channel, isPlain));
+    const isZero = training && std > 0 && isEqualAll(g) && Number.isFinite(g[0]) && isFiniteAll(xs[c]);
+    if (isZero && gradGamma[c] !== 0) assert.fail(`${path}: gradGamma of equal gradients is ${gradGamma[c]}`);
+    let worst = 0;
+    for (let i = 0; i < count; i++) {
+      const actual = gradInput[positionOf(problem, c, i)];
+      const target = exact.gradInput[i];
+      const bound = gradInputBound(training, P[i], R[i], normalized[i], channel, isPlain);
+      const largest = Math.max(P[i], R[i], Math.abs(target));
+      const error = errorOf(actual, target, bound, largest);
+      if (!(error <= SLACK)) failBeyond(`${path}: gradInput ${i} of channel ${c}, ${mode}`, actual, target, error);
+      if (error > worst) worst = error;
+      if (isZero && actual !== 0) assert.fail(`${path}: gradInput ${i} of equal gradients is ${actual}`);
+    }
+    errors.note(`${path}, gradInput, ${mode}`, worst);
+  }
+}
+
+/** moments of the whole, and of parts of the batch, merged. */
+function holdParts(problem, path, moments, xs, exact, errors) {
+  const { x, shape, axis, batch, channels, spatial } = problem;
+  const draw = new Draw(problem.forms);
+  const count = batch * spatial;
+  const whole = moments({ data: x, shape }, axis === undefined ? undefined : { axis });
+  const cuts = Array.from({ length: draw.upTo(4) }, () => draw.upTo(batch + 1) - 1).sort((a, b) => a - b);
+  const parts = [...cuts, batch].map((end, k) => {
+    const begin = k === 0 ? 0 : cuts[k - 1];
+    const row = channels * spatial;
+    return moments({ data: x.subarray(begin * row, end * row), shape: [end - begin, channels, spatial] });
+  });
+  const merged = main.mergeMoments(parts);
+  const filled = parts.filter(({ count }) => count > 0);
+  assert.deepEqual([whole.count, merged.count], [count, count]);
+  for (let c = 0; c < channels; c++) {
+    const own = exact(c, xs[c]);
+    holdMoments(path, { mean: whole.mean[c], variance: whole.variance[c] }, own, count, 0, `moments of channel ${c}`, errors);
+    if (!Number.isFinite(own.mean)) continue;
+    const mean = merged.mean[c];
+    const meanBound = holdMerge(
+      filled.map((part) => ofChannel(part, c)),
+      ofChannel(merged, c),
+      errors,
+    );
+    const off = [Math.abs(mean - own.mean - own.meanRest), Math.abs(merged.variance[c] - own.variance)];
+    holdNear(`${path}, merged mean of the whole`, off[0], meanBound + count * EPS * own.magnitude, `channel ${c}`, errors);
+    holdNear(`${path}, merged variance of the whole`, off[1], 6.01 * u * own.variance, `channel ${c}`, errors);
+  }
+}
+
+const ofChannel = ({ count, mean, variance }, c) => ({ count, mean: mean[c], variance: variance[c] });
+
+/** Moments of one channel's parts, merged. Returns how far the mean may be off. */
+function holdMerge(parts, { mean, variance }, errors) {
+  const exact = exactMerge(parts);
+  const meanBound = (parts.length + 1) * EPS * Math.max(...parts.map((part) => Math.abs(part.mean)));
+  const varianceBound = 4 * (parts.length + 6) * EPS * exact.variance;
+  const where = `${parts.length} parts`;
+  holdNear('merged mean', Math.abs(mean - exact.mean - exact.meanRest), meanBound, where, errors);
+  holdNear('merged variance', Math.abs(variance - exact.variance), varianceBound, where, errors);
+  return meanBound;
+}
+
+/** Any moments, merged. */
+function holdAnyMerge(seed, errors) {
+  const draw = new Draw(seed);
+  const center = draw.any([0, 1, 1e8, 2 ** 52, draw.power(-100, 100)]);
+  const width = center === 0 ? draw.power(-100, 100) : center * draw.power(-53, 3);
+  const parts = Array.from({ length: draw.any([1, 2, 3, draw.upTo(60)]) }, () => ({
+    count: draw.any([1, draw.upTo(100), draw.upTo(1e7)]),
+    mean: center + (draw.chance(0.1) ? 2 ** 20 : 1) * width * draw.normal(),
+    variance: draw.any([0, (width * draw.power(-20, 4)) ** 2]),
+  }));
+  const asArrays = ({ count, mean, variance }) => ({ count, mean: [mean], variance: [variance] });
+  const empty = { count: 0, mean: [Number.NaN], variance: [7] };
+  holdMerge(parts, ofChannel(main.mergeMoments([empty, ...parts.map(asArrays)]), 0), errors);
+}
+
+/** fold, in inference: a few roundings of doubles. */
+function holdFold(problem, { gamma, beta, runningMean, runningVar }, exact) {
+  const [scale, shift] = main.fold(gamma, beta, runningMean, runningVar, problem.epsilon);
+  exact.forEach((channel, c) => {
+    const product = Math.abs(channel.scale * problem.runningMean.values[c]);
+    for (const [actual, target, bound] of [
+      [scale[c], channel.scale, 4 * EPS * Math.abs(channel.scale)],
+      [shift[c], channel.shift, 6 * EPS * product + 2 * EPS * Math.abs(channel.shift)],
+    ]) {
+      const same = Number.isFinite(target) ? Math.abs(actual - target) <= bound : Object.is(actual, target);
+      assert.ok(same, `fold of channel ${c}: ${actual}, not ${target}`);
+    }
+  });
+}
+
+/** The gradient's options. */
+export function gradientOptions(problem, { gamma, beta, runningMean, runningVar }, saved) {
+  const { epsilon, training, axis, relu } = problem;
+  const statistics = statisticsFor(problem, saved, { mean: runningMean, variance: runningVar });
+  return { gamma, beta, statistics, epsilon, training, axis, relu };
+}
+
+/**
+ * Computes a problem by both paths, and holds the results. Throws if one is not within its bound.
+ * @param {boolean} full with what no bound is climbed for
+ */
+export function check(problem, full) {
+  const errors = new Errors();
+  const { channels, gamma, beta, runningMean, runningVar, epsilon, training, g, shape } = problem;
+  const xs = Array.from({ length: channels }, (_, c) => channelOf(problem, problem.x, c));
+  const exact = xs.map((x, c) => {
+    const given = training ? null : { mean: runningMean.values[c], variance: runningVar.values[c] };
+    return exactOutput(x, { gamma: gamma?.values[c] ?? 1, beta: beta?.values[c] ?? 0, epsilon, given });
+  });
+  const results = {};
+  const known = [];
+  for (const path of Object.keys(PATHS)) {
+    const functions = PATHS[path](problem);
+    const given = argumentsOf(problem);
+    const result = forward(functions.batchNormalization, problem, given);
+    holdForward(problem, path, result, xs, exact, errors);
+    const options = gradientOptions(problem, given, result.statistics);
+    const gradients = functions.batchNormalizationGradient({ data: g, shape }, given.X, options);
+    holdGradients(problem, path, gradients, xs, result, known, errors);
+    results[path] = { ...result, gradients };
+    if (full && functions.moments) {
+      const exactMoments = (c, x) => (training ? exact[c] : exactOutput(x, { gamma: 1, beta: 0, epsilon, given: null }));
+      holdParts(problem, path, functions.moments, xs, exactMoments, errors);
+    }
+    if (full && !training) holdFold(problem, given, exact);
+  }
+  if (full) holdAnyMerge(problem.forms, errors);
+  return { errors, results };
+}
