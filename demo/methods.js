@@ -44,45 +44,50 @@ export function thisPackage(x, epsilon) {
   return output.data;
 }
 
-/** In double, the sum compensated. */
+/** In double. Float32 values less one of them are exact, so that the mean's size costs no digits. */
 export function statistics(x) {
-  let sum = 0;
-  let lost = 0;
-  for (const value of x) {
-    const next = sum + value;
-    lost += Math.abs(sum) > Math.abs(value) ? sum - next + value : value - next + sum;
-    sum = next;
-  }
-  const mean = (sum + lost) / x.length;
+  const deviations = new Float64Array(x).map((value) => value - x[0]);
+  const offset = deviations.reduce((sum, d) => sum + d, 0) / x.length;
   let squares = 0;
-  for (const value of x) squares += (value - mean) ** 2;
-  return { mean, variance: squares / x.length };
+  for (let i = 0; i < x.length; i++) {
+    deviations[i] -= offset;
+    squares += deviations[i] ** 2;
+  }
+  return { mean: x[0] + offset, variance: squares / x.length, deviations };
 }
 
 export function exact(x, epsilon) {
-  const { mean, variance } = statistics(x);
-  return Float64Array.from(x, (value) => (value - mean) / Math.sqrt(variance + epsilon));
+  const { variance, deviations } = statistics(x);
+  const scale = 1 / Math.sqrt(variance + epsilon);
+  return deviations.map((d) => d * scale);
 }
 
 const METHODS = { onePass, twoPass, folded, thisPackage };
 
 /** Float32 data of a mean and deviation 1: `normals` moved there, and rounded. */
-const dataAround = (normals, mean) => Float32Array.from(normals, (value) => value + mean);
+export const dataAround = (normals, mean) => new Float32Array(normals.map((value) => value + mean));
 
-/** The largest error of each method on data of this mean; NaN where a method gives no number. */
-export function errorsAt(normals, mean) {
+/** The largest difference; NaN if there is one among the values. */
+export function largestError(values, expected) {
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const error = Math.abs(values[i] - expected[i]);
+    if (Number.isNaN(error)) return error;
+    if (error > worst) worst = error;
+  }
+  return worst;
+}
+
+/**
+ * On data of this mean: by method its largest error, and output `sample`; that output as it should be.
+ * @param {Float64Array} normals @param {number} mean @param {number} [sample]
+ */
+export function errorsAt(normals, mean, sample = 0) {
   const x = dataAround(normals, mean);
   const y = exact(x, 1e-5);
-  return Object.fromEntries(
-    Object.entries(METHODS).map(([name, method]) => {
-      const output = method(x, 1e-5);
-      let worst = 0;
-      for (let i = 0; i < y.length; i++) {
-        const error = Math.abs(output[i] - y[i]);
-        if (!(error <= worst)) worst = error;
-        if (Number.isNaN(worst)) break;
-      }
-      return [name, worst];
-    }),
-  );
+  const methods = Object.entries(METHODS).map(([name, method]) => {
+    const output = method(x, 1e-5);
+    return [name, { error: largestError(output, y), value: output[sample] }];
+  });
+  return { methods: Object.fromEntries(methods), expected: y[sample] };
 }

@@ -22,8 +22,37 @@ export function perFrame(draw) {
   };
 }
 
+/** A dash of a line as it is plotted, for legends and tables. @param {string} hue @param {number[]} [dash] */
+export function line(hue, dash) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('class', 'sample');
+  svg.setAttribute('viewBox', '0 0 28 8');
+  svg.setAttribute('aria-hidden', 'true');
+  const stroke = svg.appendChild(document.createElementNS('http://www.w3.org/2000/svg', 'path'));
+  stroke.setAttribute('d', 'M0 4H28');
+  stroke.setAttribute('style', `--hue: var(--${hue})`);
+  if (dash) stroke.setAttribute('stroke-dasharray', dash.join(' '));
+  return svg;
+}
+
+/** Lets the page answer between two pieces of work. @returns {Promise<void>} */
+export const pause = () => new Promise((done) => setTimeout(done));
+
+/** Calls once when an element comes near the part of the page that is seen. @param {Element} node @param {() => void} run */
+export function whenSeen(node, run) {
+  const observer = new IntersectionObserver(
+    (entries) => {
+      if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
+      observer.disconnect();
+      run();
+    },
+    { rootMargin: '300px' },
+  );
+  observer.observe(node);
+}
+
 /**
- * A slider whose reading is shown beside its label, and spoken.
+ * A slider whose reading is shown next to its label, and spoken.
  * @param {string} id @param {(value: number) => string} text @param {() => void} changed
  * @returns {{ value: number }}
  */
@@ -63,6 +92,9 @@ export const number = (value, digits = 3) =>
     .toFixed(digits)
     .replace(/^-(?!0[.0]*$)/, '−')
     .replace(/^-/, '');
+
+/** A number at an axis. @param {number | null} value */
+export const tick = (value) => (value === null ? '' : String(Number(value.toPrecision(6))).replace('-', '−'));
 
 const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
 /** A power of ten as 10⁻³. */

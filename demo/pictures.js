@@ -97,9 +97,9 @@ const PAINTINGS = {
  * @property {Uint8ClampedArray} pixels SIDE · SIDE times red, green, blue, alpha
  */
 
-/** @returns {Picture[]} each point the mean of four, so that edges are smooth */
-export function builtInPictures() {
-  return Object.entries(PAINTINGS).map(([name, paint]) => {
+/** The built-in pictures, one after the other, since each takes its time. Each point is the mean of four, so that edges are smooth. */
+export function* builtInPictures() {
+  for (const [name, paint] of Object.entries(PAINTINGS)) {
     const pixels = new Uint8ClampedArray(4 * SIDE * SIDE);
     for (let y = 0, at = 0; y < SIDE; y++)
       for (let x = 0; x < SIDE; x++, at += 4) {
@@ -115,8 +115,8 @@ export function builtInPictures() {
         pixels[at + 2] = Math.round((255 * blue) / 4);
         pixels[at + 3] = 255;
       }
-    return { name, pixels };
-  });
+    yield/** @type {Picture} */ ({ name, pixels });
+  }
 }
 
 /**

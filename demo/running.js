@@ -1,7 +1,25 @@
 /* "Running statistics": batches stream by, and running mean and variance follow them. */
+import { control, keep, remember } from './address.js';
 import { byId, codeBlock, fillTable, number, slider } from './page.js';
 import { createPlot } from './plot.js';
 import { createStream, SOURCE } from './stream.js';
+
+export const EXAMPLE = `import { batchNormalization } from 'batchnorm';
+
+// batches of one value each
+let runningMean = null; // 0 at first
+let runningVar = null; // 1 at first
+let output;
+for (const value of [2.5, 3.5, 1, 5, 3]) {
+  const X = { data: Float32Array.of(value), shape: [1, 1, 1, 1] };
+  [output, runningMean, runningVar] = batchNormalization(X, null, null, runningMean, runningVar, 0.9);
+  console.log('training gives', output.data, 'for', value);
+}
+console.log('running mean and variance', runningMean.data, runningVar.data);
+
+const X = { data: Float32Array.of(4), shape: [1, 1, 1, 1] };
+const [inferred] = batchNormalization(X, null, null, runningMean, runningVar, 0.9, 1e-5, false);
+console.log('inference gives', inferred.data);`;
 
 /** Batches that the plots show. */
 const WINDOW = 200;
@@ -9,13 +27,8 @@ const WINDOW = 200;
 const FIRST = 60;
 
 export function startRunning() {
-  const momentum = slider(
-    'running-momentum',
-    (m) => `${number(m, 2)} of the old value (PyTorch’s m: ${number(1 - m, 2)})`,
-    changed,
-  );
+  const momentum = slider('running-momentum', (m) => number(m, 2), changed);
   const size = slider('running-size', (k) => String(2 ** k), changed);
-  const axes = { y: { size: 60 } };
   const lines = (own) => [
     { label: 'last batch', colour: 'muted', points: true },
     { label: 'running', colour: 'accent' },
@@ -24,21 +37,22 @@ export function startRunning() {
   const plots = {
     mean: createPlot(byId('running-mean'), {
       label: 'The running mean against the batches’ and the source’s',
-      height: 190,
+      x: 'batch',
+      y: 'mean',
       series: lines(SOURCE.mean),
-      axes,
     }),
     variance: createPlot(byId('running-variance'), {
       label: 'The running variance against the batches’ and the source’s',
-      height: 190,
+      x: 'batch',
+      y: 'variance',
       series: lines(SOURCE.variance),
-      axes,
     }),
     gap: createPlot(byId('running-gap'), {
       label: 'The gap between a batch’s output in training and in inference',
-      height: 190,
+      x: 'batch',
+      y: 'gap',
       series: [{ label: 'root mean square of the difference', colour: 'violet' }],
-      // The first batches meet a running mean of 0: what they stand out by would flatten the rest.
+      // The first batches meet a running mean of 0: they are so far off that the rest would look flat.
       scales: {
         y: {
           range: () => [
@@ -54,7 +68,6 @@ export function startRunning() {
           ],
         },
       },
-      axes,
     }),
   };
   const showCode = codeBlock(byId('running-code'));
@@ -70,7 +83,7 @@ export function startRunning() {
     for (let k = 0; k < count; k++) step();
     show();
   }
-  /** What is shown passes again at once under other conditions; while batches stream by, these hold from now on. */
+  /** What is shown is computed again under the new conditions; while batches stream by, these hold from now on. */
   function changed() {
     note();
     if (timer === 0) begin(Math.min(steps.length, WINDOW));
@@ -89,16 +102,18 @@ export function startRunning() {
     fillTable(byId('running-numbers'), [
       ['mean', number(last.runningMean), number(last.batchMean), String(SOURCE.mean)],
       ['variance', number(last.runningVar), number(last.batchVar), String(SOURCE.variance)],
-      ['gap, training to inference', number(last.gap), '', ''],
+      ['gap', number(last.gap), '', ''],
     ]);
   }
   function note() {
     const m = momentum.value;
     const batches = Number((1 / (1 - m)).toPrecision(2));
     const variance = (SOURCE.variance * (2 ** size.value - 1)) / 2 ** size.value;
+    const count = 2 ** size.value;
     byId('running-note').textContent =
-      `With momentum ${number(m, 2)} the running statistics average over about ${batches} ${batches === 1 ? 'batch' : 'batches'}. ` +
-      `In batches of ${2 ** size.value} the variance is ${Number(variance.toPrecision(3))} on average.`;
+      count === 1
+        ? 'One value is its own mean, and its variance is 0: training gives beta, whatever the value. Inference tells values apart, but the running variance goes to 0 as well.'
+        : `With momentum ${number(m, 2)} (in PyTorch ${number(1 - m, 2)}) the running statistics average over about ${batches} ${batches === 1 ? 'batch' : 'batches'}. The variance of ${count} values is ${Number(variance.toPrecision(3))} on average.`;
     showCode(`import { batchNormalization } from 'batchnorm';
 
 let runningMean = null; // they start at mean 0 and variance 1
@@ -130,6 +145,15 @@ const [inferred] =
     show();
   });
   byId('running-reset').addEventListener('click', () => begin(FIRST));
+  byId('running-one').addEventListener('click', () => {
+    size.value = 0;
+    changed();
+    remember('running');
+  });
   note();
   begin(FIRST);
+  keep('running', {
+    momentum: control('running-momentum'),
+    size: control('running-size', { write: (k) => String(2 ** k), read: (n) => Math.log2(Number(n)) }),
+  });
 }

@@ -1,10 +1,38 @@
 /* "See it": a batch of pictures before and after, as colours or as feature maps. */
 import { batchNormalization } from '../js/index.js';
+import { choice, control, keep, remember } from './address.js';
 import { computeMaps, hasMaps, mapsOf, paintTiles } from './maps.js';
-import { byId, chosen, codeBlock, element, fillTable, number, onChoice, perFrame, slider, twoDigits } from './page.js';
+import {
+  byId,
+  chosen,
+  codeBlock,
+  element,
+  fillTable,
+  number,
+  onChoice,
+  pause,
+  perFrame,
+  slider,
+  twoDigits,
+  whenSeen,
+} from './page.js';
 import { builtInPictures, pixelsOf, SIDE, tensorOf } from './pictures.js';
 import { createPlot } from './plot.js';
 import { startSources } from './sources.js';
+
+export const EXAMPLE = `import { batchNormalization } from 'batchnorm';
+
+// B, C, H, W: one image, two channels, 2 × 2
+const X = { data: Float32Array.of(1, 2, 3, 4, 10, 20, 30, 40), shape: [1, 2, 2, 2] };
+const gamma = [1, 1];
+const beta = [0, 5];
+
+const [output, runningMean, runningVar] = batchNormalization(X, gamma, beta);
+console.log(output.data);
+console.log(runningMean.data, runningVar.data);
+
+const [inferred] = batchNormalization(X, gamma, beta, runningMean, runningVar, 0.1, 1e-5, false);
+console.log(inferred.data);`;
 
 const COLOURS = ['red', 'green', 'blue'];
 /** Bins of a histogram, from LOW to HIGH; the outer ones have what is beyond. */
@@ -14,6 +42,10 @@ const HIGH = 4;
 /** What the maps show: values from −limit to limit. */
 const BEFORE = 0.5;
 const AFTER = 2.5;
+
+/** Batches after which inference takes place, and the weight of the old running statistics in each. */
+const BATCHES = 10;
+const MOMENTUM = 0.9;
 
 /** Memory of its own for each use, as long as it fits: a fresh output costs more than its computation. */
 const buffers = new Map();
@@ -29,6 +61,13 @@ function statistics(tensor) {
   return { mean: mean.data, variance: variance.data };
 }
 
+/** The running statistics after some batches, all of them this tensor: that many steps of a momentum are one step of its power. */
+function running(tensor) {
+  const out = reused('statistics', tensor.data.length);
+  const [, mean, variance] = batchNormalization(tensor, null, null, null, null, MOMENTUM ** BATCHES, 1e-5, true, { out });
+  return { mean: mean.data, variance: variance.data };
+}
+
 /** Channel c of a tensor, as a tensor. */
 function channelOf({ data, shape: [batch, channels, height, width] }, c) {
   const size = height * width;
@@ -37,7 +76,7 @@ function channelOf({ data, shape: [batch, channels, height, width] }, c) {
   return { data: own, shape: [batch, 1, height, width] };
 }
 
-/** What is told of a channel: mean, variance, the share of its values in each bin. */
+/** What is said of a channel: mean, deviation, the share of its values in each bin. */
 function summary(tensor, c) {
   const one = channelOf(tensor, c);
   const { mean, variance } = statistics(one);
@@ -49,13 +88,17 @@ function summary(tensor, c) {
   return { mean: mean[0], deviation: Math.sqrt(variance[0]), histogram: bins.map((count) => (100 * count) / data.length) };
 }
 
-export function startSee() {
-  const builtIn = builtInPictures();
+export async function startSee() {
+  const builtIn = [];
+  for (const picture of builtInPictures()) {
+    builtIn.push(picture);
+    await pause();
+  }
   let pictures = builtIn;
   /** Those taken out of the batch, by their places. */
   const left = new Set();
   /** What inference uses, gathered from the built-in pictures. */
-  const running = { colours: statistics(tensorOf(builtIn)), maps: null };
+  const known = { colours: running(tensorOf(builtIn)), maps: null };
 
   const draw = perFrame(update);
   const gamma = slider('see-gamma', (value) => number(value, 2), draw);
@@ -66,8 +109,10 @@ export function startSee() {
   onChoice('see-mode', draw);
   onChoice('see-channels', () => {
     const channels = Number(chosen('see-channels'));
-    byId('see-map').max = String(channels - 1);
-    map.value = Math.min(map.value, channels - 1);
+    if (channels !== 3) {
+      byId('see-map').max = String(channels - 1);
+      map.value = Math.min(map.value, channels - 1);
+    }
     changed();
   });
   byId('see-channel').addEventListener('change', draw);
@@ -77,25 +122,30 @@ export function startSee() {
     byId('see-channel').value = '-1';
     left.clear();
     changed();
+    remember('see');
   });
 
   const xs = Float64Array.from({ length: BINS }, (_, k) => LOW + (k * (HIGH - LOW)) / BINS);
   // One for each colour, and one for a feature map.
-  const plots = [...COLOURS, 'accent'].map((name) => {
-    const container = byId('see-histograms').appendChild(element('div'));
-    const own = name === 'accent' ? 'the channel' : name;
-    return {
-      container,
-      plot: createPlot(container, {
+  const containers = [...COLOURS, 'accent'].map((name) => ({ name, node: byId('see-histograms').appendChild(element('div')) }));
+  /** A plot is made when it is first shown. */
+  const plots = containers.map(({ name, node }) => {
+    let plot;
+    const own = name === 'accent' ? 'channel' : name;
+    return () => {
+      plot ??= createPlot(node, {
         label: `Histogram of ${own}, before and after: its numbers are in the table below`,
-        height: 150,
+        x: 'value',
+        y: 'share of the values',
+        height: 170,
         series: [
           { label: `${own} before`, colour: 'muted', dash: [4, 3], stepped: true, width: 1.5 },
           { label: 'after', colour: name, stepped: true, fill: true },
         ],
         scales: { x: { range: [LOW, HIGH] }, y: { range: (_, __, most) => [0, Math.max(1, most)] } },
-        axes: { y: { size: 52, values: (_, ticks) => ticks.map((tick) => `${tick} %`) } },
-      }),
+        axes: { y: { values: (_, ticks) => ticks.map((tick) => `${tick} %`) } },
+      });
+      return plot;
     };
   });
   const showCode = codeBlock(byId('see-code'));
@@ -104,7 +154,7 @@ export function startSee() {
   let cards = [];
   function createCard(b) {
     const [before, after] = [0, 1].map(() => element('canvas', { width: SIDE, height: SIDE }));
-    const name = element('span');
+    const name = element('span', { className: 'name' });
     const button = element('button', { type: 'button', className: 'picture' }, before, after, name);
     button.addEventListener('click', () => {
       if (!left.delete(b)) left.add(b);
@@ -150,9 +200,15 @@ export function startSee() {
     draw();
   }
 
+  /** Filtering takes a moment of a whole core: not before somebody looks. */
+  let seen = false;
+  whenSeen(byId('see'), () => {
+    seen = true;
+    draw();
+  });
   let computing = false;
   async function compute(missing) {
-    if (computing) return;
+    if (computing || !seen) return;
     computing = true;
     const colours = (why) => {
       document.querySelector('input[name="see-channels"][value="3"]').checked = true;
@@ -175,25 +231,29 @@ export function startSee() {
     const maps = count !== 3;
     const batch = inBatch();
     cards.forEach(({ button }, b) => void button.setAttribute('aria-pressed', String(!left.has(b))));
-    byId('see-which').hidden = maps;
+    // What does not apply keeps its place, so that nothing jumps.
+    byId('see-channel').disabled = maps;
+    for (const id of ['see-picture', 'see-map']) byId(id).disabled = !maps;
     byId('see-pictures').classList.toggle('maps-below', maps);
-    byId('see-empty').textContent = batch.length === 0 ? 'The batch is empty: click a picture to put it in.' : '';
+    byId('see-empty').textContent = batch.length === 0 ? 'The batch is empty: click a picture to put it back.' : '';
     byId('see-mode-note').textContent = training
-      ? 'Training: mean and variance are those of this batch, so that each picture’s result depends on its company.'
-      : 'Inference: mean and variance are the running ones, gathered from the eight built-in pictures, so that a picture’s result is its own.';
+      ? 'With this batch’s mean and variance: each result depends on the other pictures.'
+      : `With running statistics, after ${BATCHES} batches of the built-in pictures: they still lag behind.`;
 
     const missing = maps ? [...new Set([...batch, ...builtIn])].filter((picture) => !hasMaps(picture)) : [];
     if (missing.length > 0) compute(missing);
     // While maps are on their way, those before stay; anything else would tell of another state.
     const waiting = missing.length > 0 && latest?.count === count;
-    byId('see-figure').hidden = batch.length === 0 || (missing.length > 0 && !waiting);
-    if (batch.length === 0 || missing.length > 0) return;
+    byId('see-figure').hidden = batch.length === 0;
+    byId('see-figure').classList.toggle('off', missing.length > 0 && !waiting);
     byId('see-maps').hidden = !maps;
+    if (batch.length === 0) clearPictures();
+    if (batch.length === 0 || missing.length > 0) return;
 
     gathered ??= { X: maps ? mapsOf(batch, count) : tensorOf(batch), told: [] };
     const { X, told } = gathered;
-    if (maps) running.maps ??= statistics(mapsOf(builtIn, 64));
-    const { mean, variance } = maps ? running.maps : running.colours;
+    if (maps) known.maps ??= running(mapsOf(builtIn, 64));
+    const { mean, variance } = maps ? known.maps : known.colours;
     const which = maps ? -1 : Number(byId('see-channel').value);
     const perChannel = (value, otherwise) =>
       Float32Array.from({ length: count }, (_, c) => (which < 0 || which === c ? value : otherwise));
@@ -228,18 +288,18 @@ export function startSee() {
         ...pair.flatMap((of) => [number(of.mean), number(of.deviation)]),
       ]),
     );
-    plots.forEach(({ container, plot }, k) => {
-      container.hidden = maps !== (k === COLOURS.length);
+    containers.forEach(({ node }, k) => {
+      node.hidden = maps !== (k === COLOURS.length);
       const [before, after] = rows[maps ? 0 : k] ?? [];
-      if (!container.hidden) plot.show([xs, before.histogram, after.histogram]);
+      if (!node.hidden) plots[k]().show([xs, before.histogram, after.histogram]);
     });
     latest = { X, output, count };
     if (maps) paintMaps();
     else paintPictures(output);
     byId('see-caption').textContent = maps
-      ? `Feature maps of one picture: each tile is one of ${count} channels, the outlined one is in the histogram and the table.`
-      : 'Above each picture as it is, below as the network sees it: −2 is black, 2 is white.';
-    const time = took > 0 ? `${took.toFixed(2)} ms` : 'less time than this browser’s clock tells';
+      ? `Each tile is one of ${count} channels. Click one to outline it.`
+      : 'Left each picture as it is, right as the network sees it: −2 is black, 2 is white.';
+    const time = took > 0 ? `${took.toFixed(2)} ms` : 'less time than this browser’s clock shows';
     byId('see-time').textContent =
       `${X.data.length.toLocaleString('en')} values of shape [${X.shape.join(', ')}], normalized in ${time}.`;
     showCode(codeOf({ training, which, count, shape: X.shape }));
@@ -270,6 +330,9 @@ const [output] =
 }`;
   }
 
+  function clearPictures() {
+    for (const { after } of cards) after.getContext('2d').clearRect(0, 0, SIDE, SIDE);
+  }
   function paintPictures(output) {
     let b = 0;
     cards.forEach(({ after }, k) => {
@@ -294,10 +357,26 @@ const [output] =
       const across = Math.sqrt(Number(chosen('see-channels')));
       const at = (offset, size) => Math.min(across - 1, Math.floor((offset / size) * across));
       map.value = at(offsetY, target.clientHeight) * across + at(offsetX, target.clientWidth);
+      remember('see');
       draw();
     });
 
+  // Colours turn grey when they are normalized, which is not what it is for: where there is room, feature maps come first.
+  if (matchMedia('(min-width: 60rem)').matches) document.querySelector('input[name="see-channels"][value="16"]').checked = true;
+  byId('see-map').max = String(Math.max(16, Number(chosen('see-channels'))) - 1);
   setPictures(builtIn);
+  keep('see', {
+    mode: choice('see-mode'),
+    channels: choice('see-channels'),
+    gamma: control('see-gamma'),
+    beta: control('see-beta'),
+    epsilon: control('see-epsilon', {
+      write: (value) => epsilonOf(Number(value)).toExponential(),
+      read: (text) => Math.log10(Number(text)),
+    }),
+    for: control('see-channel'),
+    channel: control('see-map'),
+  });
   return {
     repaint() {
       painted = [];

@@ -1,4 +1,5 @@
 /* Where the visitor's pictures come from: files chosen or dropped, and the camera. */
+import { isAnimated } from './animated.js';
 import { byId, element } from './page.js';
 import { pictureOf } from './pictures.js';
 
@@ -30,31 +31,38 @@ export function startSources(show, say) {
     stop();
     const mine = ticket;
     const taken = [];
-    const refused = [];
+    const animated = [];
+    const rejected = [];
     for (const file of files.slice(0, MOST))
       try {
         const image = await createImageBitmap(file);
         const name = [...file.name.replace(/\.\w+$/, '')].slice(0, 16).join('') || 'picture';
         taken.push(pictureOf(image, image.width, image.height, name));
         image.close();
+        if (isAnimated(new Uint8Array(await file.arrayBuffer()))) animated.push(file.name);
       } catch {
-        refused.push(file.name);
+        rejected.push(file.name);
       }
     if (mine !== ticket) return;
     if (taken.length > 0) show(taken, false);
     say(
       [
-        files.length === 0 ? 'No files came.' : '',
+        files.length === 0 ? 'There were no files.' : '',
         files.length > MOST ? `The first ${MOST} of ${files.length} files are shown.` : '',
-        refused.length > 0 ? `This browser reads no picture from ${refused.join(', ')}.` : '',
-      ].join(' '),
+        animated.length > 0 ? `Of what moves, the first frame is shown: ${animated.join(', ')}.` : '',
+        rejected.length > 0
+          ? `Not shown: ${rejected.join(', ')}. PNG, JPEG, GIF, WebP, AVIF and BMP pictures can be, as far as this browser reads them.`
+          : '',
+      ]
+        .filter(Boolean)
+        .join(' '),
     );
   }
   byId('see-files').addEventListener('change', ({ target }) => {
     take([...target.files]);
     target.value = '';
   });
-  // All of the page takes drops, lest a picture that falls beside take its place.
+  // All of the page takes drops, so that a picture dropped elsewhere does not replace it.
   const zone = byId('see-drop');
   addEventListener('dragover', (event) => {
     event.preventDefault();
@@ -70,7 +78,7 @@ export function startSources(show, say) {
   async function film() {
     stop();
     const mine = ticket;
-    if (!navigator.mediaDevices) return say('No camera: browsers give it to pages on https or localhost alone.');
+    if (!navigator.mediaDevices) return say('No camera: browsers allow it only to pages on https or localhost.');
     button.textContent = 'Stop the camera';
     let stream;
     try {

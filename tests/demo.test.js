@@ -9,6 +9,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { format, parse } from '../demo/address.js';
+import { isAnimated } from '../demo/animated.js';
+import { exactGradient, gradientErrorsAt } from '../demo/gradients.js';
+import { dataAround, errorsAt, exact } from '../demo/methods.js';
+import { tick } from '../demo/page.js';
+import { seededNormal } from './data.js';
+import { gradientReference } from './gradient-reference.js';
+import { reference } from './reference.js';
 
 const root = new URL('..', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root), 'utf8');
@@ -38,11 +46,27 @@ test('the page loads files of the repository alone, by relative paths, so that a
   for (const file of readdirSync(new URL('demo/', root)))
     if (file.endsWith('.js') && file !== 'serve.js') visit(new URL(`demo/${file}`, root));
   assert.ok(seen.size > 20);
-  const page = read('demo/index.html');
+  // What the page links to may be elsewhere; what it loads is not.
+  const page = read('demo/index.html').replace(/<a [^>]*href="https:[^"]+"/g, '');
   for (const [, path] of page.matchAll(/(?:src|href)="([^"#]+)"/g)) {
     assert.match(path, /^[\w./-]+$/, path);
     read(`demo/${path}`);
   }
+});
+
+test('the page names all modules of the first view, so that none waits for another to be read', () => {
+  const needed = new Set();
+  const visit = (url) => {
+    for (const [, path] of readFileSync(url, 'utf8').matchAll(/^(?:import\b[^;]*?|export \{[^;]*\} from )'([^']+)';$/gm)) {
+      const next = new URL(path, url);
+      if (needed.has(next.href)) continue;
+      needed.add(next.href);
+      visit(next);
+    }
+  };
+  visit(new URL('demo/main.js', root));
+  const named = [...read('demo/index.html').matchAll(/<link rel="modulepreload" fetchpriority="low" href="([^"]+)">/g)];
+  assert.deepEqual(named.map(([, path]) => new URL(`demo/${path}`, root).href).sort(), [...needed].sort());
 });
 
 /** Runs npm start's program until it has said where the demo is. */
@@ -102,4 +126,126 @@ test('npm start refuses what is not a port, in a sentence', () => {
     assert.equal(stdout, '');
     assert.equal(stderr, `PORT must be a port number, 0 to 65535; got "${PORT}".\n`);
   }
+});
+
+const sections = () => readdirSync(new URL('demo/', root)).filter((file) => file.endsWith('.js'));
+
+test('every id and class of the stylesheet is in the page or its scripts', () => {
+  const styles = read('demo/style.css').replace(/\/\*[\s\S]*?\*\//g, '');
+  const text = [read('demo/index.html'), ...sections().map((file) => read(`demo/${file}`))].join('\n');
+  const names = new Set([...styles.matchAll(/[.#](-?[a-z_][\w-]*)(?=[^{}]*\{)/gi)].map(([selector]) => selector));
+  assert.ok(names.size > 40);
+  for (const name of names) {
+    const [kind, word] = [name[0], name.slice(1)];
+    const found =
+      kind === '#'
+        ? new RegExp(`id="${word}"`).test(text)
+        : new RegExp(`(class(Name)?\\b[^\\n]*|classList[^\\n]*)["'\\s\`]${word}["'\\s\`]`).test(text);
+    assert.ok(found, `${name} is nowhere`);
+  }
+});
+
+test('browsers restore no control by themselves, since the address says what is shown', () => {
+  const controls = [...read('demo/index.html').matchAll(/<(?:input|select|textarea)\b[^>]*>/g)].map(([tag]) => tag);
+  assert.ok(controls.length > 20);
+  for (const tag of controls) assert.match(tag, /autocomplete="off"/, tag);
+});
+
+test('the state of a section is read from the address as it was written', () => {
+  for (const values of [{ mean: '1e4', of: 'gradient' }, { code: 'a = b ? "c&d" : #e;\n// 50 % + 1' }]) {
+    const { section, values: back } = parse(format('break', values));
+    assert.equal(section, 'break');
+    assert.deepEqual(Object.fromEntries(back), values);
+  }
+  assert.equal(format('break', { mean: '1e4', of: 'output' }), '#break?mean=1e4&of=output');
+  assert.deepEqual(parse('#see'), { section: 'see', values: null });
+  assert.deepEqual(parse(''), { section: '', values: null });
+});
+
+test('the page says what it is to those who share it, and leads to the repository, the package and the documentation', () => {
+  const page = read('demo/index.html');
+  for (const property of ['og:type', 'og:title', 'og:description', 'og:image'])
+    assert.match(page, new RegExp(`<meta property="${property}" content="[^"]+">`));
+  const [, image] = page.match(/property="og:image" content="([^"]+)"/);
+  readFileSync(new URL(`demo/${image}`, root));
+  const footer = page.slice(page.indexOf('<footer>'));
+  for (const link of ['../README.md', 'https://www.npmjs.com/package/batchnorm', '../docs/numerics.md', '../docs/training.md'])
+    assert.ok(footer.includes(`href="${link}"`), link);
+});
+
+test('all plots have titled axes, and ticks a true minus', () => {
+  const calls = sections().flatMap((file) =>
+    [...read(`demo/${file}`).matchAll(/= createPlot\(|: createPlot\(/g)].map(({ index }) => [file, index]),
+  );
+  assert.ok(calls.length >= 4);
+  for (const [file, index] of calls) {
+    const call = read(`demo/${file}`).slice(index, index + 400);
+    assert.match(call, /\bx: '/, file);
+    assert.match(call, /\by: '/, file);
+  }
+  assert.equal(tick(-2), '−2');
+  assert.equal(tick(0.1 + 0.2), '0.3');
+  assert.equal(tick(null), '');
+});
+
+test('on paper there is no navigation, and all in one colour scheme', () => {
+  const [, print] = read('demo/style.css').match(/@media print \{([\s\S]*)\}\s*$/);
+  assert.match(print, /color-scheme: light/);
+  assert.match(print, /header nav,[\s\S]*display: none/);
+});
+
+const normals = Float64Array.from({ length: 4096 }, seededNormal(1));
+const MEANS = [0, 1, 1e3, 1e5, 1e7];
+
+test('the errors of "Break it" are measured against what is right', () => {
+  for (const mean of MEANS) {
+    const x = dataAround(normals, mean);
+    const { output } = reference({ data: x, shape: [1, 1, 1, x.length] }, [1], [0], [0], [1], 0.1, 1e-5, true);
+    exact(x, 1e-5).forEach((y, i) => {
+      assert.ok(Math.abs(y - output[i]) <= 1e-12, `${y} at a mean of ${mean}`);
+    });
+    const { methods, expected } = errorsAt(normals, mean, 7);
+    assert.ok(Math.abs(expected - output[7]) <= 1e-12);
+    assert.ok(methods.thisPackage.error < 1e-6, `this package at ${mean}`);
+  }
+  const { onePass, twoPass, folded } = errorsAt(normals, 1e5).methods;
+  for (const { error } of [onePass, twoPass, folded]) assert.ok(!(error < 1e-3), `${error}`);
+});
+
+test('those of gradients likewise', () => {
+  const g = Float32Array.from({ length: 4096 }, seededNormal(2, 1));
+  for (const mean of MEANS) {
+    const x = dataAround(normals, mean);
+    const shape = [1, 1, 1, x.length];
+    const right = gradientReference({ data: g, shape }, { data: x, shape });
+    const found = exactGradient(x, g, 1e-5);
+    assert.ok(Math.abs(found.gradGamma - right.gradGamma[0]) <= 1e-11, `gradGamma at a mean of ${mean}`);
+    found.gradInput.forEach((value, i) => {
+      assert.ok(Math.abs(value - right.gradInput[i]) <= 1e-12, `gradInput at a mean of ${mean}`);
+    });
+    assert.ok(gradientErrorsAt(normals, g, mean).methods.thisPackage.error < 1e-6);
+  }
+  const { onePass, twoPass, savedMean } = gradientErrorsAt(normals, g, 1e5).methods;
+  for (const { error } of [onePass, twoPass, savedMean]) assert.ok(!(error < 1e-3), `${error}`);
+});
+
+test('pictures that move are told from those that do not', () => {
+  const bytes = (text) => Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const gif = (frames) =>
+    bytes(
+      `GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff${'!\xf9\x04\0\x0a\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0'.repeat(frames)};`,
+    );
+  assert.equal(isAnimated(gif(1)), false);
+  assert.equal(isAnimated(gif(3)), true);
+  const chunk = (name, size) => `\0\0\0${String.fromCharCode(size)}${name}${'\0'.repeat(size + 4)}`;
+  const png = (...chunks) => bytes(`\x89PNG\r\n\x1a\n${chunks.join('')}`);
+  assert.equal(isAnimated(png(chunk('IHDR', 13), chunk('IDAT', 2), chunk('acTL', 8))), false);
+  assert.equal(isAnimated(png(chunk('IHDR', 13), chunk('acTL', 8), chunk('IDAT', 2))), true);
+  const webp = (flags) => bytes(`RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0${String.fromCharCode(flags)}\0\0\0`);
+  assert.equal(isAnimated(webp(0x10)), false);
+  assert.equal(isAnimated(webp(0x12)), true);
+  assert.equal(isAnimated(bytes('RIFF\0\0\0\0WEBPVP8 ')), false);
+  assert.equal(isAnimated(bytes('\0\0\0\x1cftypavif')), false);
+  assert.equal(isAnimated(bytes('\0\0\0\x1cftypavis')), true);
+  assert.equal(isAnimated(new Uint8Array(0)), false);
 });

@@ -3,10 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { serve } from '../../tools/serve.js';
-import { found, project, writeTable } from '../package/packed.js';
-import { engines, launch } from './drivers.js';
-
-const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
+import { compareTable, found, project } from '../package/packed.js';
+import { all, engines, launch } from './drivers.js';
 
 const page = (script) => `<!doctype html><meta charset="utf-8"><title>batchnorm</title>${script}`;
 /* The package's files as they are: no import map, no bundler. */
@@ -35,9 +33,8 @@ const folder = project('browsers', {
 });
 const server = await serve(folder);
 after(() => server.close());
-after(() => writeTable('browsers', 17));
 
-for (const engine of named.length > 0 ? named : engines)
+for (const engine of engines)
   test(engine, async (t) => {
     const browser = await launch(engine);
     t.after(() => browser.close());
@@ -62,3 +59,5 @@ for (const engine of named.length > 0 ? named : engines)
       });
     assert.ok(browser.name);
   });
+
+test('docs/environments.md lists all of these', () => compareTable('browsers', !all));

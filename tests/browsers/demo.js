@@ -10,16 +10,18 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { deflateSync } from 'node:zlib';
 import { convolve } from '../../demo/filters.js';
+import { gradientErrorsAt } from '../../demo/gradients.js';
 import { errorsAt } from '../../demo/methods.js';
 import { builtInPictures, tensorOf } from '../../demo/pictures.js';
 import { batchNormalization } from '../../js/index.js';
 import { serve } from '../../tools/serve.js';
 import { seededNormal } from '../data.js';
 import { engines, launch } from './drivers.js';
+import { audit } from './lighthouse/lighthouse.js';
+import { testTraining } from './train-tests.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
 const screenshots = new URL('screenshots/', import.meta.url);
 const temporary = mkdtempSync(join(tmpdir(), 'batchnorm-demo-'));
 after(() => rmSync(temporary, { recursive: true, force: true }));
@@ -35,8 +37,8 @@ const WATCH = `<meta http-equiv="Content-Security-Policy"
   addEventListener('securitypolicyviolation', ({ blockedURI }) => problems.push('request to ' + blockedURI));
   for (const method of ['error', 'warn']) console[method] = (...values) => problems.push(values.join(' '));
   (function look() {
-    const rows = document.querySelector('#see-numbers')?.rows.length;
-    if (rows > 0) window.firstView = performance.now();
+    const rows = document.querySelector('#break-numbers')?.rows.length;
+    if (rows > 0 && document.querySelector('#break-plot .own-line path')) window.firstView = performance.now();
     else requestAnimationFrame(look);
   })();
 </script>`;
@@ -68,6 +70,12 @@ const rowsFor = (moments, { gamma = 1, beta = 0, epsilon = 1e-5, by = moments })
     return [mean, Math.sqrt(variance), (mean - by[c].mean) * scale + beta, Math.sqrt(variance) * Math.abs(scale)];
   });
 
+/** The running statistics after ten batches of these moments, with momentum 0.9, from mean 0 and variance 1. */
+const lagging = (moments) => {
+  const old = 0.9 ** 10;
+  return moments.map(({ mean, variance }) => ({ mean: (1 - old) * mean, variance: old + (1 - old) * variance }));
+};
+
 /** Numbers as the page writes them, within half a unit of its last digit. */
 function assertNumbers(texts, expected, message) {
   assert.equal(texts.length, expected.length, `${message}: ${texts}`);
@@ -75,6 +83,15 @@ function assertNumbers(texts, expected, message) {
     const value = Number(text.replace('−', '-'));
     assert.ok(Math.abs(value - expected[i]) <= 0.00051, `${message}: ${text}, not ${expected[i]}`);
   });
+}
+
+/** A GIF of one point, with so many frames. */
+function writeGif(name, frames) {
+  const head = Buffer.from('GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff', 'latin1');
+  const frame = Buffer.from('!\xf9\x04\0\x0a\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0', 'latin1');
+  const file = join(temporary, name);
+  writeFileSync(file, Buffer.concat([head, ...Array.from({ length: frames }, () => frame), Buffer.from(';')]));
+  return file;
 }
 
 /** A picture of one colour, as a PNG file. */
@@ -148,9 +165,18 @@ function visitor(page) {
   };
 }
 
+const SECTIONS = ['break', 'see', 'train', 'running', 'race', 'use'];
+
+/** Until the network has learnt what it should, in view. */
+const trained = (visit) =>
+  visit.until(() => {
+    document.querySelector('#train .trials').scrollIntoView({ behavior: 'instant', block: 'center' });
+    return Number.parseFloat(document.querySelector('#train-reading-with').textContent) > 95;
+  });
+
 const times = (count, value) => Array.from({ length: count }, () => value);
 
-for (const engine of named.length > 0 ? named : engines)
+for (const engine of engines)
   test(engine, async (t) => {
     const browser = await launch(engine);
     t.after(() => browser.close());
@@ -165,7 +191,7 @@ for (const engine of named.length > 0 ? named : engines)
       await page.until(() => window.firstView > 0);
       took = await page.evaluate(() => window.firstView);
     }
-    const pictures = builtInPictures();
+    const pictures = [...builtInPictures()];
     const batch = tensorOf(pictures);
     const moments = momentsOf(batch);
 
@@ -174,8 +200,25 @@ for (const engine of named.length > 0 ? named : engines)
       assert.ok(took < 1000, `${took} ms`);
       assert.match(await page.text('#backend'), /runs in WebAssembly/);
     });
-    // The sections below start after the first view, this one last; a button has nothing to do before.
-    await page.until(() => document.querySelector('#use-code').value !== '');
+    /** The sections below start when one comes near them, each after those above it: a button has nothing to do before. */
+    const ready = async (visit) => {
+      await visit.until(() => document.querySelector('#use') !== null);
+      // Again and again, since a page that comes back goes where it was.
+      await visit.until(() => {
+        document.querySelector('#use').scrollIntoView({ behavior: 'instant' });
+        return document.querySelector('#use-code').value !== '';
+      });
+      await visit.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
+    };
+    await ready(page);
+
+    await t.test('See it: feature maps come first where there is room for them', async () => {
+      assert.equal(await page.evaluate(() => document.querySelector('input[name="see-channels"]:checked').value), '16');
+      await page.click('#see-reset');
+      await page.until(() => document.querySelector('#see-time').textContent.includes('[8, 16, 48, 48]'));
+      await page.click('input[name="see-channels"][value="3"]');
+      await page.until(() => document.querySelector('#see-time').textContent.includes('[8, 3, 96, 96]'));
+    });
 
     await t.test('See it: numbers, sliders, modes', async () => {
       const numbers = async () => (await page.cells('#see-numbers')).flat();
@@ -192,8 +235,9 @@ for (const engine of named.length > 0 ? named : engines)
       await page.click('.picture:nth-child(3)');
       const fewer = momentsOf(tensorOf(pictures.filter(({ name }) => name !== 'night')));
       assertNumbers(await numbers(), rowsFor(fewer, {}).flat(), 'without the night');
+      const inferred = lagging(moments);
       await page.click('input[name="see-mode"][value="inference"]');
-      assertNumbers(await numbers(), rowsFor(fewer, { by: moments }).flat(), 'without the night, inference');
+      assertNumbers(await numbers(), rowsFor(fewer, { by: inferred }).flat(), 'without the night, inference');
       await page.click('#see-reset');
       await page.click('input[name="see-mode"][value="training"]');
       assertNumbers(await numbers(), rowsFor(moments, {}).flat(), 'reset');
@@ -219,8 +263,8 @@ for (const engine of named.length > 0 ? named : engines)
 
     await t.test('See it: feature maps', async () => {
       await page.click('input[name="see-channels"][value="16"]');
-      await page.until(() => document.querySelector('#see-numbers').textContent.includes('channel 0'));
-      await page.press('#see-map', ...times(7, 'ArrowRight'));
+      await page.until(() => document.querySelector('#see-numbers').textContent.includes('channel 3'));
+      await page.press('#see-map', 'Home', ...times(7, 'ArrowRight'));
       const maps = new Float32Array(8 * 8 * 48 * 48);
       for (let b = 0; b < 8; b++) maps.set(convolve(batch, b, 8), b * 8 * 48 * 48);
       const expected = rowsFor(momentsOf({ data: maps, shape: [8, 8, 48, 48] }), {})[7];
@@ -268,6 +312,50 @@ for (const engine of named.length > 0 ? named : engines)
       await page.until(() => document.querySelectorAll('.picture').length === 8);
     });
 
+    await t.test('See it: a few pictures stay together, and what is not shown as it is, is named', async () => {
+      await page.upload(
+        '#see-files',
+        writePng('one.png', 120, [200, 100, 50]),
+        writeGif('moves.gif', 2),
+        writeGif('still.gif', 1),
+      );
+      await page.until(() => document.querySelectorAll('.picture').length === 3);
+      assert.equal(await page.text('#see-status'), 'Of what moves, the first frame is shown: moves.gif.');
+      const gaps = await page.evaluate(() => {
+        const boxes = [...document.querySelectorAll('.picture')].map((picture) => picture.getBoundingClientRect());
+        return boxes.slice(1).map(({ left }, k) => left - boxes[k].right);
+      });
+      assert.ok(Math.max(...gaps) < 80, `side by side: ${gaps}`);
+      await page.evaluate(() => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File(['<svg xmlns="http://www.w3.org/2000/svg"/>'], 'drawing.svg', { type: 'image/svg+xml' }));
+        document.querySelector('#see-drop').dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true }));
+      });
+      await page.until(() => /drawing\.svg/.test(document.querySelector('#see-status').textContent));
+      assert.match(await page.text('#see-status'), /PNG, JPEG, GIF, WebP, AVIF and BMP/);
+      await page.click('#see-built-in');
+      await page.until(() => document.querySelectorAll('.picture').length === 8);
+    });
+
+    await t.test('See it: an empty batch shows no results', async () => {
+      await page.evaluate(() => {
+        for (const picture of document.querySelectorAll('.picture')) picture.click();
+      });
+      assert.match(await page.text('#see-empty'), /^The batch is empty/);
+      const left = await page.evaluate(() => ({
+        figure: document.querySelector('#see-figure').getClientRects().length,
+        painted: [...document.querySelectorAll('.picture canvas:nth-child(2)')].filter((canvas) =>
+          canvas
+            .getContext('2d')
+            .getImageData(0, 0, canvas.width, canvas.height)
+            .data.some((byte) => byte !== 0),
+        ).length,
+      }));
+      assert.deepEqual(left, { figure: 0, painted: 0 });
+      await page.click('#see-reset');
+      assertNumbers((await page.cells('#see-numbers')).flat(), rowsFor(moments, {}).flat(), 'all are back');
+    });
+
     if (engine !== 'webkit')
       await t.test('See it: the camera, a pretended one', async () => {
         await page.click('#see-camera');
@@ -281,6 +369,8 @@ for (const engine of named.length > 0 ? named : engines)
         await page.click('#see-built-in');
         await page.until(() => /sunset/.test(document.querySelector('.picture').textContent));
       });
+
+    await testTraining(t, page);
 
     await t.test('Running statistics', async () => {
       let next;
@@ -309,6 +399,7 @@ for (const engine of named.length > 0 ? named : engines)
       for (let k = 0; k < 60; k++) step(32, 0.1);
       await check('at first');
       await page.press('#running-momentum', ...times(5, 'ArrowRight'));
+      assert.match(await page.text('#running-note'), /With momentum 0\.15 \(in PyTorch 0\.85\)/);
       await page.press('#running-size', ...times(5, 'ArrowLeft'));
       // What has passed, passes again under other conditions.
       begin();
@@ -319,7 +410,7 @@ for (const engine of named.length > 0 ? named : engines)
         step(1, 0.15);
       }
       await check('three more of them');
-      assert.match(await page.text('[data-of="running-momentum"]'), /0\.15 of the old value \(PyTorch’s m: 0\.85\)/);
+      assert.equal(await page.text('[data-of="running-momentum"]'), '0.15');
       await page.click('#running-go');
       await page.until(() => Number(document.querySelector('#running-count').textContent) > 66);
       await page.click('#running-go');
@@ -330,37 +421,108 @@ for (const engine of named.length > 0 ? named : engines)
       await page.press('#running-momentum', ...times(5, 'ArrowLeft'));
       await page.click('#running-reset');
       assert.equal(await page.text('#running-count'), '60');
+      await page.click('#running-one');
+      assert.match(await page.text('#running-note'), /training gives beta, whatever the value/);
+      assert.equal((await page.cells('#running-numbers'))[1][1], '0.000', 'one value has no variance');
+      await page.press('#running-size', ...times(5, 'ArrowRight'));
+      assert.equal(
+        await page.evaluate(
+          () => getComputedStyle(document.querySelector('#running-count').closest('table').rows[0].cells[0]).borderTopWidth,
+        ),
+        '0px',
+        'no line above the first row',
+      );
     });
 
+    /** A number as the page writes it. */
+    const numberIn = (text) => {
+      if (/NaN/.test(text)) return Number.NaN;
+      const [digits, exponent] = text.split(' · 10');
+      const plain = [...(exponent ?? '')].map((c) => '⁰¹²³⁴⁵⁶⁷⁸⁹'.indexOf(c)).map((digit) => (digit < 0 ? '-' : digit));
+      return Number(`${digits}e${plain.join('') || 0}`);
+    };
+    const normals = Float64Array.from({ length: 4096 }, seededNormal(1));
+    const gradients = Float32Array.from({ length: 4096 }, seededNormal(2, 1));
+    const steady = () => page.until(() => document.querySelector('#break-plot').getAttribute('aria-busy') === 'false');
+    /** The errors in the table are those of the formulas at this mean. */
+    async function assertErrors({ methods }, message) {
+      const cells = await page.cells('#break-numbers');
+      const shown = cells.map(([, error]) => numberIn(error));
+      // Engines' logarithms and cosines differ in the last digit, and so do the data.
+      Object.entries(methods).forEach(([method, { error }], k) => {
+        assert.equal(Number.isNaN(shown[k]), Number.isNaN(error), `${method}, ${message}`);
+        if (!Number.isNaN(error))
+          assert.ok(shown[k] <= 2 * error && shown[k] >= error / 2, `${method}, ${message}: ${shown[k]}, ${error}`);
+      });
+      assert.ok(shown[3] < 1e-6, 'this package keeps its digits');
+      return cells;
+    }
+    const ENDS = [
+      ['Home', 0],
+      ['End', 1e7],
+    ];
+
     await t.test('Break it', async () => {
-      const normals = Float64Array.from({ length: 4096 }, seededNormal(1));
-      await page.until(() => document.querySelector('#break-work').hidden);
-      const value = (text) => {
-        if (/NaN/.test(text)) return Number.NaN;
-        const [digits, exponent] = text.split(' · 10');
-        const plain = [...(exponent ?? '')].map((c) => '⁰¹²³⁴⁵⁶⁷⁸⁹'.indexOf(c)).map((digit) => (digit < 0 ? '-' : digit));
-        return Number(`${digits}e${plain.join('') || 0}`);
-      };
-      for (const [key, mean] of [
-        ['Home', 0],
-        ['End', 1e7],
-      ]) {
+      await steady();
+      for (const [key, mean] of ENDS) {
         await page.press('#break-mean', key);
-        const shown = (await page.cells('#break-numbers')).map(([error]) => value(error));
-        // Engines' logarithms and cosines differ in the last digit, and so do the data.
-        Object.entries(errorsAt(normals, mean)).forEach(([method, error], k) => {
-          assert.equal(Number.isNaN(shown[k]), Number.isNaN(error), `${method} at ${mean}`);
-          if (!Number.isNaN(error))
-            assert.ok(shown[k] <= 2 * error && shown[k] >= error / 2, `${method} at ${mean}: ${shown[k]}, ${error}`);
-        });
-        assert.ok(shown[3] < 1e-6, 'this package keeps its digits');
+        await assertErrors(errorsAt(normals, mean), `at ${mean}`);
       }
+      await page.evaluate(() => {
+        document.querySelector('#break-code').closest('details').open = true;
+      });
+      await page.until(() => document.querySelector('#break-code').textContent.includes('function'));
       assert.match(
         await page.text('#break-code'),
         /function onePass[\s\S]*function twoPass[\s\S]*function folded[\s\S]*function thisPackage/,
       );
-      await page.choose('#break-mean', '4');
-      await page.evaluate(() => document.querySelector('#break-mean').dispatchEvent(new Event('input')));
+    });
+
+    await t.test('Break it: dragged on the plot itself, by pointer and by keyboard', async () => {
+      const mean = () => page.text('#break-at');
+      for (const [key, at] of ENDS) {
+        await page.press('#break-plot .mark', key);
+        await assertErrors(errorsAt(normals, at), `${key} on the plot`);
+      }
+      assert.equal(await mean(), '10⁷');
+      await page.press('#break-plot .mark', ...times(8, 'ArrowLeft'));
+      assert.equal(await mean(), '10⁶');
+      await page.press('#break-plot .mark', 'PageUp');
+      assert.equal(await mean(), '10⁷');
+      await page.drag('#break-plot', [0.97, 0.4], [0.5, 0.6]);
+      const exponent = Number(await page.evaluate(() => document.querySelector('#break-mean').value));
+      assert.ok(Math.abs(exponent - 3) <= 0.5, `the middle of the plot is near 10³: ${exponent}`);
+      await assertErrors(errorsAt(normals, 10 ** exponent), 'where the pointer let go');
+      assert.match(await page.text('#break-claim'), /this package 6\.$/);
+      const mark = await page.evaluate(() => {
+        const { left, width } = document.querySelector('#break-plot').getBoundingClientRect();
+        return (document.querySelector('.mark').getBoundingClientRect().left - left) / width;
+      });
+      assert.ok(Math.abs(mark - 0.5) < 0.03, `the mark follows the pointer: ${mark}`);
+      // It answers each frame while it is dragged.
+      assert.equal(await page.evaluate(() => document.querySelector('.mark').getAttribute('aria-valuenow')), String(exponent));
+    });
+
+    await t.test('Break it: the gradient', async () => {
+      await page.click('input[name="break-of"][value="gradient"]');
+      await steady();
+      for (const [key, mean] of ENDS) {
+        await page.press('#break-mean', key);
+        const found = gradientErrorsAt(normals, gradients, mean);
+        const cells = await assertErrors(found, `gradient at ${mean}`);
+        const gradGamma = Number(cells[3][0].replace('−', '-'));
+        assert.ok(Math.abs(gradGamma / found.expected - 1) < 1e-5, `gradGamma at ${mean}: ${gradGamma}`);
+      }
+      await page.until(() => document.querySelector('#break-code').textContent.includes('function savedMeanGradient'));
+      await page.click('input[name="break-of"][value="output"]');
+      await page.press('#break-mean', 'Home', ...times(40, 'ArrowRight'));
+      assert.equal(await page.text('#break-at'), '10⁴');
+      // The claim is in the page before anything is computed.
+      const [, written] = readFileSync(join(root, 'demo/index.html'), 'utf8').match(/id="break-claim"[^>]*>(.*)<\/p>/);
+      assert.equal(await page.text('#break-claim'), written.replace(/<[^>]+>/g, ''));
+      await page.evaluate(() => {
+        document.querySelector('#break-code').closest('details').open = false;
+      });
     });
 
     await t.test('Race', async () => {
@@ -371,16 +533,28 @@ for (const engine of named.length > 0 ? named : engines)
         () => !document.querySelector('#race-table').hidden && !document.querySelector('#race-go').hasAttribute('aria-disabled'),
       );
       const rows = await page.cells('#race-numbers');
-      assert.equal(rows.length, 5);
-      for (const [time, speed, , error] of rows) {
+      const names = await page.evaluate(() => [...document.querySelectorAll('#race-numbers th')].map((name) => name.textContent));
+      assert.equal(rows.length, 7);
+      assert.ok(names.includes('batchnorm, in an arena'));
+      for (const [time, speed, , near, far] of rows) {
         assert.match(time, /^[\d.]+ (ns|µs|ms)$/);
         assert.ok(Number(speed) > 0);
-        assert.ok(error === '–' || Number(error) < 4, error);
+        for (const error of [near, far]) assert.ok(error === '–' || Number(error) < 4, error);
       }
+      // Bars are as long as their figures.
+      const lengths = await page.evaluate(() =>
+        [...document.querySelectorAll('#race-numbers .meter i')].map((bar) => bar.getBoundingClientRect().width),
+      );
+      const speeds = rows.map(([, speed]) => Number(speed));
+      lengths.forEach((length, k) => {
+        assert.ok(Math.abs(length / lengths[0] - speeds[k] / speeds[0]) < 0.02, `${lengths} for ${speeds}`);
+      });
+      assert.match(await page.text('#race-headline'), /^\d+\.\d times as fast as plain JavaScript in your browser/);
       await page.click('#race-share');
       await page.until(() => document.querySelector('#race-status').textContent !== '');
       const markdown = await page.evaluate(() => document.querySelector('#race-markdown').value);
       assert.match(markdown, /\| batchnorm, out reused \| [\d.]+ (ns|µs|ms) \|/);
+      assert.ok(markdown.includes(`(${server.url}/demo/#race?shape=64x512x1x1&mode=training)`), 'a link to the same race');
       await page.choose('#race-shape', '8, 64, 56, 56');
       await page.click('#race-go');
       await page.until(() => !document.querySelector('#race-work').hidden);
@@ -389,12 +563,31 @@ for (const engine of named.length > 0 ? named : engines)
       assert.match(await page.text('#race-bytes'), /16 source files/);
     });
 
+    const type = (text) =>
+      page.evaluate((code) => {
+        const area = document.querySelector('#use-code');
+        area.value = code;
+        area.dispatchEvent(new Event('input', { bubbles: true }));
+      }, text);
+    const finished = () => page.until(() => document.querySelector('#use-stop').disabled);
+
+    await t.test('Use it opens with the example of the section one came from', async () => {
+      await page.evaluate(() => {
+        document.documentElement.style.scrollBehavior = 'auto';
+        document.querySelector('header a[href="#use"]').click();
+      });
+      assert.equal(await page.evaluate(() => document.querySelector('#use-example').value), 'race');
+      assert.match(await page.evaluate(() => document.querySelector('#use-code').value), /new Arena/);
+    });
+
     await t.test('Use it', async () => {
+      await page.choose('#use-example', 'see');
       await page.click('#use-run');
-      await page.until(() => document.querySelector('#use-stop').disabled);
+      await finished();
       // As the README says, and tests hold it to.
       assert.match(await page.text('#use-output'), /^Float32Array\(8\) \[-1\.341\d+, -0\.447/);
-      await page.choose('#use-example', 'a gamma of the wrong length');
+      assert.match(await page.text('#use-state'), /^Done in /);
+      await page.choose('#use-example', 'wrong');
       await page.click('#use-run');
       await page.until(() => document.querySelector('#use-output .error') !== null);
       let words;
@@ -403,24 +596,77 @@ for (const engine of named.length > 0 ? named : engines)
       } catch (error) {
         words = String(error);
       }
-      assert.equal((await page.text('#use-output')).trim(), words);
-      await page.evaluate(() => {
-        document.querySelector('#use-code').value = 'for (;;);';
-      });
+      assert.equal((await page.text('#use-output')).trim(), `${words}\n    at line 4`);
+      await type('for (;;);');
       await page.click('#use-run');
       await page.until(() => !document.querySelector('#use-stop').disabled);
+      assert.equal(await page.text('#use-state'), 'Running…');
       await page.click('#use-stop');
       assert.match(await page.text('#use-output'), /Stopped/);
-      await page.evaluate(() => {
-        document.querySelector('#use-code').value = 'for (let i = 0; ; i++) console.log(i);';
-      });
+      await type('for (let i = 0; ; i++) console.log(i);');
       await page.click('#use-run');
       await page.until(() => /no more is shown/.test(document.querySelector('#use-output').textContent));
       await page.click('#use-stop');
       assert.match(await page.text('#use-output'), /498\n… and no more is shown\nStopped/);
-      await page.choose('#use-example', 'training, then inference');
+    });
+
+    await t.test('Use it: what takes its time comes to its end', async () => {
+      await type("setTimeout(() => console.log('late'), 1200);");
       await page.click('#use-run');
-      await page.until(() => document.querySelector('#use-stop').disabled);
+      await finished();
+      assert.equal((await page.text('#use-output')).trim(), 'late');
+      assert.match(await page.text('#use-state'), /^Done in 1\.\d s/);
+    });
+
+    await t.test('Use it: errors have their line', async () => {
+      for (const [code, line, name] of [
+        ['const a = 1;\n\nnull.data;', 3, 'TypeError'],
+        ['const a = 1;\nconst b = = 2;', 2, 'SyntaxError'],
+        ['const a = 1;\n\n\nsetTimeout(() => {\n  missing();\n});', 5, 'ReferenceError'],
+      ]) {
+        await type(code);
+        await page.click('#use-run');
+        await page.until(() => document.querySelector('#use-output .error') !== null);
+        assert.match(await page.text('#use-output'), new RegExp(`^${name}: [\\s\\S]*\n    at line ${line}\n$`));
+      }
+    });
+
+    await t.test('Use it: what was typed is kept when an example is chosen, and shown in full', async () => {
+      await type(`console.log('${'long '.repeat(60)}');`);
+      await page.choose('#use-example', 'place');
+      assert.match(await page.evaluate(() => document.querySelector('#use-code').value), /output === X/);
+      await page.choose('#use-example', 'own');
+      assert.match(await page.evaluate(() => document.querySelector('#use-code').value), /^console\.log\('long /);
+      await page.click('#use-run');
+      await finished();
+      const { beyond, height } = await page.evaluate(() => {
+        const node = document.querySelector('#use-output');
+        return { beyond: node.scrollWidth - node.clientWidth, height: node.clientHeight };
+      });
+      assert.ok(beyond <= 0, 'lines are wrapped');
+      assert.ok(height >= 96, `${height} pixels are no strip`);
+      await page.choose('#use-example', 'see');
+      await page.click('#use-run');
+      await finished();
+    });
+
+    await t.test('numbers have one minus, legends the dashes of their lines', async () => {
+      const hyphens = await page.evaluate(() => {
+        const found = [];
+        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) {
+          const { nodeValue, parentElement } = walker.currentNode;
+          if (!parentElement.closest('pre, code, textarea, script') && /(^|[\s([])-\d/.test(nodeValue)) found.push(nodeValue);
+        }
+        return found;
+      });
+      assert.deepEqual(hyphens, []);
+      const dashes = await page.evaluate(() =>
+        [...document.querySelectorAll('#running-mean .legend li')].map(
+          (item) => item.querySelector('path')?.getAttribute('stroke-dasharray') ?? null,
+        ),
+      );
+      assert.deepEqual(dashes, [null, null, '6 4']);
     });
 
     await t.test('every control has a name', async () => {
@@ -435,7 +681,10 @@ for (const engine of named.length > 0 ? named : engines)
     await t.test('every control is reached by the keyboard', async () => {
       const all = await page.evaluate(() => {
         const seen = (node) =>
-          node.getClientRects().length > 0 && !node.disabled && !node.closest('details:not([open]) > :not(summary)');
+          node.getClientRects().length > 0 &&
+          getComputedStyle(node).visibility === 'visible' &&
+          !node.disabled &&
+          !node.closest('details:not([open]) > :not(summary)');
         const nodes = [...document.querySelectorAll('a, button, input, select, textarea, summary, [tabindex="0"]')].filter(seen);
         nodes.forEach((node, k) => {
           node.dataset.stop = String(k);
@@ -489,7 +738,11 @@ for (const engine of named.length > 0 ? named : engines)
     });
 
     await t.test('pictures of each section', async () => {
-      for (const name of ['see', 'running', 'break', 'race', 'use']) await shots(name, `#${name}`);
+      await page.click('#train-reset');
+      await page.click('#train-go');
+      await trained(page);
+      await page.click('#train-go');
+      for (const name of SECTIONS) await shots(name, `#${name}`);
     });
 
     await t.test('nothing went wrong, and nothing was asked for in vain', async () => {
@@ -501,6 +754,118 @@ for (const engine of named.length > 0 ? named : engines)
       );
     });
     await page.close();
+
+    await t.test('the address says what is shown: shared, reloaded, gone back to', async () => {
+      const shared = visitor(await browser.open(`${server.url}/demo/#break?mean=1e6&of=gradient`, { height: 1800 }));
+      const hash = () => shared.evaluate(() => location.hash);
+      const broken = async (mean, of, message) => {
+        await ready(shared);
+        assert.equal(await shared.text('#break-at'), mean, message);
+        assert.equal(await shared.text('[data-of="break-mean"]'), mean, message);
+        assert.equal(await shared.evaluate(() => document.querySelector('[name="break-of"]:checked').value), of, message);
+        const [slider, mark] = await shared.evaluate(() => [
+          document.querySelector('#break-mean').value,
+          document.querySelector('.mark').getAttribute('aria-valuenow'),
+        ]);
+        assert.equal(slider, mark, message);
+      };
+      await broken('10⁶', 'gradient', 'shared');
+      await shared.press('#break-mean', ...times(8, 'ArrowLeft'));
+      assert.equal(await hash(), '#break?mean=1e5&of=gradient');
+      await shared.reload();
+      await broken('10⁵', 'gradient', 'reloaded');
+      await shared.drag('#break-plot', [0.9, 0.4], [0.3, 0.6]);
+      const dragged = await hash();
+      assert.notEqual(dragged, '#break?mean=1e5&of=gradient', 'the drag is kept too');
+      const mean = await shared.text('#break-at');
+      await shared.go(`${server.url}/demo/icon.svg`);
+      await shared.back();
+      await shared.until(() => document.querySelector('[name="break-of"]:checked').value === 'gradient');
+      await broken(mean, 'gradient', 'gone back to');
+
+      // Another section: what the address does not say is as at first, the controls included.
+      await shared.press('#see-gamma', ...times(20, 'ArrowRight'));
+      assert.match(await hash(), /^#see\?.*gamma=2&/);
+      await shared.reload();
+      await broken('10⁴', 'output', 'not in the address');
+      assert.equal(await shared.text('[data-of="see-gamma"]'), '2.00');
+      await shared.until(() => /fill\(2\)/.test(document.querySelector('#see-code').textContent));
+      await shared.click('#see-reset');
+      assert.match(await hash(), /gamma=1&/, 'Reset is kept too');
+
+      // Within the open page: an address followed, and back.
+      await shared.evaluate(() => {
+        location.hash = '#running?momentum=0.9&size=1';
+      });
+      await shared.until(() => document.querySelector('[data-of="running-size"]').textContent === '1');
+      assert.match(await shared.text('[data-of="running-momentum"]'), /^0\.90/);
+      await shared.evaluate(() => {
+        location.hash = '#running?momentum=0.5&size=32';
+      });
+      await shared.until(() => document.querySelector('[data-of="running-size"]').textContent === '32');
+      await shared.back();
+      await shared.until(() => document.querySelector('[data-of="running-size"]').textContent === '1');
+      assert.match(await shared.text('[data-of="running-momentum"]'), /^0\.90/);
+      // What means nothing changes nothing.
+      await shared.evaluate(() => {
+        location.hash = '#running?momentum=much&size=-1&other=1';
+      });
+      await shared.until(() => document.querySelector('[data-of="running-momentum"]').textContent.startsWith('0.10'));
+
+      // The theme is the visitor's, not the address's.
+      await shared.choose('#theme', 'dark');
+      await shared.reload();
+      await ready(shared);
+      const dark = await shared.evaluate(() => [
+        document.querySelector('#theme').value,
+        getComputedStyle(document.body).backgroundColor,
+      ]);
+      assert.deepEqual(dark, ['dark', 'rgb(20, 22, 24)']);
+      await shared.choose('#theme', '');
+      // Code of one's own can be shared.
+      await shared.close();
+      const code = visitor(
+        await browser.open(`${server.url}/demo/#use?example=own&code=${encodeURIComponent('console.log(1 + 1);')}`),
+      );
+      await ready(code);
+      assert.equal(await code.evaluate(() => document.querySelector('#use-code').value), 'console.log(1 + 1);');
+      await code.close();
+    });
+
+    await t.test('the first view has the sentence, the picture and the claim, on a desktop and on a phone', async () => {
+      const view = visitor(await browser.open(`${server.url}/tests/browsers/phone.html`, { width: 1300, height: 900 }));
+      for (const [width, height] of [
+        [1280, 720],
+        [360, 740],
+      ]) {
+        await view.evaluate(
+          (sizes) => {
+            const frame = document.querySelector('iframe');
+            [frame.width, frame.height] = sizes.map(String);
+            frame.contentWindow.location.reload();
+          },
+          [width, height],
+        );
+        await setTimeout(300);
+        await view.until(
+          () => document.querySelector('iframe').contentDocument.querySelector('#break-plot .own-line path') !== null,
+        );
+        const boxes = await view.evaluate(() => {
+          const { document: inner, scrollY } = document.querySelector('iframe').contentWindow;
+          const names = ['h1', '#break .lead', '#break-claim', '#break-plot', '#break-mean'];
+          return names.map((name) => [
+            name,
+            scrollY,
+            ...['top', 'bottom'].map((side) => inner.querySelector(name).getBoundingClientRect()[side]),
+          ]);
+        });
+        for (const [name, scrolled, top, bottom] of boxes)
+          assert.ok(scrolled === 0 && top >= 0 && bottom <= height, `${name} at ${width} × ${height}: ${top} to ${bottom}`);
+        const [, , top, bottom] = boxes[3];
+        assert.ok(bottom - top >= 0.3 * height, `the picture is large: ${bottom - top} of ${height}`);
+      }
+      await view.close();
+    });
 
     await t.test('on a phone’s width nothing scrolls sideways', async () => {
       // In a frame, since not every browser's window can be as narrow.
@@ -515,22 +880,52 @@ for (const engine of named.length > 0 ? named : engines)
           args,
         );
       // Null before the frame has its page. All sections have started when the last one has.
-      await phone.until(() => document.querySelector('iframe').contentDocument.querySelector('#use-code')?.value);
+      await phone.until(() => document.querySelector('iframe').contentDocument.querySelector('#break-numbers tr') !== null);
+      await inside(() => document.querySelector('#use').scrollIntoView({ behavior: 'instant' }));
+      await phone.until(() => document.querySelector('iframe').contentDocument.querySelector('#use-code').value);
       const beyond = () => inside(() => document.documentElement.scrollWidth - innerWidth);
       assert.equal(await inside(() => innerWidth), 360);
       assert.ok((await beyond()) <= 0);
       await inside(() => {
         for (const details of document.querySelectorAll('details')) details.open = true;
         document.querySelector('input[name="see-channels"][value="64"]').click();
+      });
+      await phone.until(() => {
+        const { document: inner } = document.querySelector('iframe').contentWindow;
+        inner.querySelector('#see').scrollIntoView({ behavior: 'instant' });
+        return inner.querySelector('#see-time').textContent.includes('64, 48');
+      });
+      await inside(() => {
         document.querySelector('#race-shape').value = '64, 512, 1, 1';
         document.querySelector('#race-go').click();
         document.querySelector('#use-run').click();
       });
-      await phone.until(() => {
-        const { document: inner } = document.querySelector('iframe').contentWindow;
-        return inner.querySelector('#see-time').textContent.includes('64, 48') && !inner.querySelector('#race-table').hidden;
-      });
+      await phone.until(() => !document.querySelector('iframe').contentDocument.querySelector('#race-table').hidden);
       assert.ok((await beyond()) <= 0);
+      for (const width of [360, 375, 390]) {
+        await phone.evaluate((pixels) => {
+          document.querySelector('iframe').width = String(pixels);
+        }, width);
+        await inside(() => {
+          document.documentElement.style.fontSize = '200%';
+        });
+        await phone.frame();
+        assert.ok((await beyond()) <= 0, `twice the size of text at ${width} pixels: ${await beyond()}`);
+      }
+      await inside(() => {
+        document.documentElement.style.fontSize = '';
+        document.querySelector('#use-code').value = 'throw new Error("long ".repeat(100));';
+        document.querySelector('#use-run').click();
+      });
+      await phone.evaluate(() => {
+        document.querySelector('iframe').width = '360';
+      });
+      await phone.until(() => document.querySelector('iframe').contentDocument.querySelector('#use-output .error') !== null);
+      const cut = await inside(() => {
+        const output = document.querySelector('#use-output');
+        return output.scrollWidth - output.clientWidth;
+      });
+      assert.ok(cut <= 0, `errors are shown in full: ${cut} pixels beyond`);
       await inside(() => {
         for (const details of document.querySelectorAll('details')) details.open = false;
         document.querySelector('input[name="see-channels"][value="3"]').click();
@@ -541,7 +936,7 @@ for (const engine of named.length > 0 ? named : engines)
           document.querySelector('#theme').value = wanted;
           document.querySelector('#theme').dispatchEvent(new Event('change'));
         }, theme);
-        for (const name of ['see', 'running', 'break', 'race', 'use']) {
+        for (const name of SECTIONS) {
           const height = await inside((id) => {
             document.getElementById(id).scrollIntoView({ behavior: 'instant' });
             return document.getElementById(id).offsetHeight;
@@ -556,4 +951,43 @@ for (const engine of named.length > 0 ? named : engines)
       }
       await phone.close();
     });
+
+    if (engine === 'chromium')
+      await t.test('Lighthouse, as on a phone: accessibility and best practices', async () => {
+        const plain = await serve(root, { under: '/some/where' });
+        try {
+          const scores = await audit(`${plain.url}/demo/`, browser.port);
+          for (const [name, { score, lowered }] of Object.entries(scores)) {
+            t.diagnostic(`Lighthouse: ${name} ${score} ${lowered.join(', ')}`);
+            // What is timed depends on the machine.
+            if (name !== 'performance') assert.ok(score >= 95, `${name}: ${score}, by ${lowered}`);
+          }
+        } finally {
+          plain.close();
+        }
+      });
+
+    // WebKit's window cannot be as wide, and its pictures show no more than the window.
+    if (engine !== 'webkit')
+      await t.test('pictures of the page, in four widths and two themes, and with text twice as large', async () => {
+        const take = async (name, theme, size, width) => {
+          const view = visitor(await browser.open(`${server.url}/demo/`, { width, height: 900 }));
+          await ready(view);
+          await view.evaluate((text) => {
+            document.documentElement.style.fontSize = text;
+            document.querySelector('#see').scrollIntoView({ behavior: 'instant' });
+          }, size);
+          await view.until(() => document.querySelector('#see-time').textContent !== '');
+          await view.until(() => document.querySelector('#break-plot').getAttribute('aria-busy') === 'false');
+          await trained(view);
+          await view.choose('#theme', theme);
+          await view.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
+          await view.frame();
+          await view.screenshot(null, fileURLToPath(new URL(`${engine}-page-${name}-${theme}.png`, screenshots)));
+          await view.choose('#theme', '');
+          await view.close();
+        };
+        for (const theme of ['light', 'dark']) for (const width of [360, 768, 1280, 2200]) await take(width, theme, '', width);
+        for (const width of [360, 390]) await take(`${width}-large-text`, 'light', '200%', width);
+      });
   });

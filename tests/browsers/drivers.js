@@ -1,6 +1,6 @@
 /* Three real browsers behind one interface: launch(engine) → { name, visit(url), open(url), close() }. visit waits for a page's
- * report; open gives the page to act on, { evaluate, click, press, upload, screenshot, close }. Chromium and Firefox are driven
- * by puppeteer, WebKitGTK's MiniBrowser by W3C WebDriver over HTTP. */
+ * report; open gives the page to act on, { evaluate, click, press, drag, upload, go, back, reload, screenshot, close }. Chromium and
+ * Firefox are driven by puppeteer, WebKitGTK's MiniBrowser by W3C WebDriver over HTTP. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,11 +22,15 @@ const ENGINES = {
     launch: launchWebKit,
   },
 };
-export const engines = Object.keys(ENGINES);
+const known = Object.keys(ENGINES);
+const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
+/** Whether all engines are to be used, or those that BROWSERS names, as in BROWSERS="chromium firefox". */
+export const all = named.length === 0;
+export const engines = all ? known : named;
 
 /** Fails with the command that installs it if a browser is missing. */
 export function launch(engine, options = {}) {
-  const { files, packages, launch: start } = ENGINES[engine] ?? assert.fail(`no engine ${engine}: ${engines.join(', ')}`);
+  const { files, packages, launch: start } = ENGINES[engine] ?? assert.fail(`no engine ${engine}: ${known.join(', ')}`);
   for (const file of files)
     try {
       accessSync(file);
@@ -61,6 +65,8 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
   });
   return {
     name: (await browser.version()).replace('/', ' '),
+    /** Where Chromium can be driven by others. */
+    port: Number(new URL(browser.wsEndpoint()).port),
     async visit(url, seconds = 120) {
       const page = await browser.newPage();
       const errors = [];
@@ -79,6 +85,20 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
       const page = await browser.newPage();
       await page.setViewport({ width, height });
       await page.goto(url);
+      /** Has the page go elsewhere by itself: in Firefox the driver's own ways wait in vain for addresses with a fragment, and for kept pages. */
+      const leave = async (run, ...args) => {
+        await page.evaluate(() => {
+          globalThis.left = true;
+        });
+        await page.evaluate(run, ...args);
+        for (let k = 0; k < 300; k++) {
+          await setTimeout(100);
+          // While one page goes, there is none to ask.
+          const there = await page.evaluate(() => !globalThis.left && document.readyState === 'complete').catch(() => false);
+          if (there) return;
+        }
+        throw new Error(`${page.url()} was not left`);
+      };
       return {
         evaluate: (run, ...args) => page.evaluate(run, ...args),
         click: (selector) => page.click(selector),
@@ -86,8 +106,27 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
           if (selector) await page.focus(selector);
           await page.keyboard.press(key);
         },
+        /** From one place of an element to another, both as parts of its width and height. */
+        async drag(selector, ...places) {
+          const node = await page.$(selector);
+          await node.scrollIntoView();
+          const { x, y, width, height } = await node.boundingBox();
+          const [from, to] = places.map(([right, down]) => [x + right * width, y + down * height]);
+          await page.mouse.move(...from);
+          await page.mouse.down();
+          await page.mouse.move(...to, { steps: 5 });
+          await page.mouse.up();
+        },
         upload: async (selector, ...files) => (await page.$(selector)).uploadFile(...files),
-        screenshot: async (selector, path) => (await page.$(selector)).screenshot({ path }),
+        go: (address) => leave((to) => void globalThis.setTimeout(() => location.assign(to)), address),
+        async back() {
+          await page.evaluate(() => void globalThis.setTimeout(() => history.back()));
+          await setTimeout(500);
+        },
+        reload: () => leave(() => void globalThis.setTimeout(() => location.reload())),
+        /** Of an element, or of the whole page. */
+        screenshot: async (selector, path) =>
+          selector ? (await page.$(selector)).screenshot({ path }) : page.screenshot({ path, fullPage: true }),
         close: () => page.close(),
       };
     },
@@ -101,6 +140,7 @@ const KEYS = {
   Enter: '\ue007',
   End: '\ue010',
   Home: '\ue011',
+  PageUp: '\ue00e',
   ArrowLeft: '\ue012',
   ArrowRight: '\ue014',
   ' ': ' ',
@@ -176,6 +216,27 @@ async function launchWebKit(binary, { withoutSimd = false }) {
             if (selector) await bring(selector, 'element.focus()');
             await ask('POST', `${session}/actions`, { actions: [{ type: 'key', id: 'keyboard', actions: keys }] });
           },
+          async drag(selector, ...places) {
+            await bring(selector);
+            const { x, y, width, height } = await ask('POST', `${session}/execute/sync`, {
+              script: `const { x, y, width, height } = document.querySelector(arguments[0]).getBoundingClientRect();
+                return { x, y, width, height };`,
+              args: [selector],
+            });
+            const moves = places.map(([right, down]) => ({
+              type: 'pointerMove',
+              duration: 100,
+              origin: 'viewport',
+              x: Math.round(x + right * width),
+              y: Math.round(y + down * height),
+            }));
+            const actions = [moves[0], { type: 'pointerDown', button: 0 }, moves[1], { type: 'pointerUp', button: 0 }];
+            const mouse = { type: 'pointer', id: 'mouse', parameters: { pointerType: 'mouse' }, actions };
+            await ask('POST', `${session}/actions`, { actions: [mouse] });
+          },
+          go: (address) => ask('POST', `${session}/url`, { url: address }),
+          back: () => ask('POST', `${session}/back`, {}),
+          reload: () => ask('POST', `${session}/refresh`, {}),
           upload: async (selector, ...files) =>
             ask('POST', `${session}/element/${await find(selector)}/value`, { text: files.join('\n') }),
           async screenshot(selector, path) {

@@ -1,0 +1,179 @@
+/* "Train it", driven as a visitor would. */
+import assert from 'node:assert/strict';
+import { setTimeout } from 'node:timers/promises';
+import { createTraining } from '../../demo/network.js';
+
+/** What the page's controls say at first. */
+const DEFAULT = { data: 'spirals', rate: 0.5, size: 128, depth: 8, seed: 1 };
+
+/** @param {import('node:test').TestContext} t @param {object} page the demo, as visitor() of demo.js gives it */
+export async function testTraining(t, page) {
+  const bring = (selector) =>
+    page.evaluate((at) => document.querySelector(at).scrollIntoView({ behavior: 'instant', block: 'center' }), selector);
+  const read = () =>
+    page.evaluate(() => {
+      const text = (id) => document.querySelector(`#train-${id}`).textContent;
+      const figure = (name, pattern) => {
+        const found = pattern.exec(text(`reading-${name}`));
+        return found && Number(found[1]);
+      };
+      return {
+        step: Number(text('count').replace('Step ', '')),
+        correct: ['with', 'without'].map((name) => figure(name, /^(\d+) %/)),
+        losses: ['with', 'without'].map((name) => figure(name, /loss ([\d.]+)/)),
+      };
+    });
+  const atStep = (step) => page.until((wanted) => document.querySelector('#train-count').textContent === `Step ${wanted}`, step);
+  const press = async (selector, key, count = 1) => {
+    for (let k = 0; k < count; k++) await page.press(selector, key);
+  };
+  /** Once what is on its way has arrived, nothing moves any more. */
+  const assertStill = async (message) => {
+    let { step } = await read();
+    for (let k = 0; k < 5; k++) {
+      await setTimeout(1000);
+      const now = await read();
+      if (now.step === step) return;
+      step = now.step;
+    }
+    assert.fail(`${message}: still training at step ${step}`);
+  };
+
+  await t.test('Train it: it starts in view, and learns where the one without does not', async () => {
+    // Sections above it may take their room only now.
+    await page.until(() => {
+      document.querySelector('#train .trials').scrollIntoView({ behavior: 'instant', block: 'center' });
+      return document.querySelector('#train-count').textContent !== 'Step 0';
+    });
+    // From the beginning: it may have been in view for a while.
+    await press('#train-seed', 'ArrowRight');
+    await press('#train-seed', 'ArrowLeft');
+    await page.until(() => Number(document.querySelector('#train-count').textContent.replace('Step ', '')) < 40);
+    const began = Date.now();
+    await page.until(() => {
+      const [own, other] = ['with', 'without'].map((name) =>
+        Number.parseFloat(document.querySelector(`#train-reading-${name}`).textContent),
+      );
+      return own > 90 && own > other + 20;
+    });
+    const { step, correct } = await read();
+    t.diagnostic(`Train it: ${correct.join(' and ')} % after ${step} steps, ${(Date.now() - began) / 1000} s`);
+    assert.ok(step <= 500, `${step} steps`);
+    const label = await page.evaluate(() => document.querySelector('#train-field-with').getAttribute('aria-label'));
+    assert.match(label, /^With batch normalization, step \d+: \d+ % correct$/);
+  });
+
+  await t.test('Train it: frames and answers while it trains', async () => {
+    const { gaps, answer } = await page.evaluate(async () => {
+      const frame = () => new Promise(requestAnimationFrame);
+      const times = [await frame()];
+      while (times[times.length - 1] < times[0] + 2000) times.push(await frame());
+      const begin = performance.now();
+      const slider = document.querySelector('#train-seed');
+      slider.value = '2';
+      slider.dispatchEvent(new Event('input', { bubbles: true }));
+      await frame();
+      await frame();
+      const took = performance.now() - begin;
+      slider.value = '1';
+      slider.dispatchEvent(new Event('input', { bubbles: true }));
+      return { gaps: times.slice(1).map((time, k) => time - times[k]), answer: took };
+    });
+    gaps.sort((a, b) => a - b);
+    const [median, late] = [gaps[gaps.length >> 1], gaps[Math.floor(0.95 * gaps.length)]];
+    t.diagnostic(
+      `Train it: a frame every ${median.toFixed(1)} ms, 95 % within ${late.toFixed(1)}; a slider within ${answer.toFixed(0)} ms`,
+    );
+  });
+
+  await t.test('Train it: stop, step, reset', async () => {
+    await page.until(() => !['Step 0', 'Step 5'].includes(document.querySelector('#train-count').textContent));
+    await page.click('#train-go');
+    assert.equal(await page.text('#train-go'), 'Start');
+    await assertStill('stopped');
+    const { step } = await read();
+    await page.click('#train-step');
+    await atStep(step + 1);
+    await page.click('#train-reset');
+    await atStep(0);
+    await assertStill('reset');
+    assert.deepEqual((await read()).losses, [null, null], 'no loss before the first step');
+  });
+
+  await t.test('Train it: the same seed gives the same losses, those of Node', async () => {
+    const losses = async () => {
+      const seen = [];
+      await page.click('#train-reset');
+      await atStep(0);
+      for (let step = 1; step <= 3; step++) {
+        await page.click('#train-step');
+        await atStep(step);
+        seen.push((await read()).losses);
+      }
+      return seen;
+    };
+    const first = await losses();
+    assert.deepEqual(await losses(), first);
+    const advance = createTraining(DEFAULT);
+    first.forEach((pair, k) => {
+      const expected = advance(1).networks.map(({ loss }) => loss);
+      // Engines' exponentials differ in the last digit.
+      pair.forEach((loss, which) => void assert.ok(Math.abs(loss - expected[which]) < 0.002, `${k}: ${pair}, not ${expected}`));
+    });
+    await press('#train-seed', 'ArrowRight');
+    assert.notDeepEqual(await losses(), first, 'another seed');
+    await press('#train-seed', 'ArrowLeft');
+  });
+
+  await t.test('Train it: each control begins again', async () => {
+    const layers = () => page.evaluate(() => document.querySelectorAll('#train-layers-with li').length);
+    const picture = () => page.evaluate(() => document.querySelector('#train-points-with').toDataURL());
+    assert.equal(await layers(), 8);
+    for (const [selector, reading] of [
+      ['#train-depth', '7'],
+      ['#train-size', '64'],
+      ['#train-rate', '0.2'],
+    ]) {
+      await page.click('#train-step');
+      await page.until(() => document.querySelector('#train-count').textContent !== 'Step 0');
+      await press(selector, 'ArrowLeft');
+      await atStep(0);
+      assert.equal(await page.text(`[data-of="${selector.slice(1)}"]`), reading);
+    }
+    assert.equal(await layers(), 7);
+    assert.match(await page.evaluate(() => location.hash), /^#train\?data=spirals&rate=0\.2&size=64&depth=7&seed=1$/);
+    for (const selector of ['#train-depth', '#train-size', '#train-rate']) await press(selector, 'ArrowRight');
+
+    const before = await picture();
+    await page.click('#train-step');
+    await page.until(() => document.querySelector('#train-count').textContent !== 'Step 0');
+    await page.click('input[name="train-data"][value="circles"]');
+    await atStep(0);
+    assert.notEqual(await picture(), before, 'other points');
+    // An easy task: both learn it.
+    await page.click('#train-go');
+    await page.until(() =>
+      ['with', 'without'].every((name) => Number.parseFloat(document.querySelector(`#train-reading-${name}`).textContent) > 95),
+    );
+    await page.click('input[name="train-data"][value="spirals"]');
+    await page.until(() => Number(document.querySelector('#train-count').textContent.replace('Step ', '')) < 30);
+    assert.equal(await page.text('#train-go'), 'Stop', 'it goes on with the other data');
+  });
+
+  await t.test('Train it: what diverges is said so', async () => {
+    await press('#train-rate', 'End');
+    await page.until(() => /^diverged/.test(document.querySelector('#train-reading-without').textContent));
+    await press('#train-rate', 'ArrowLeft', 4);
+    await page.until(() => /correct/.test(document.querySelector('#train-reading-without').textContent));
+  });
+
+  await t.test('Train it: out of view it pauses', async () => {
+    await bring('footer');
+    await assertStill('out of view');
+    const { step } = await read();
+    await bring('#train .trials');
+    await page.until((last) => Number(document.querySelector('#train-count').textContent.replace('Step ', '')) > last, step);
+    await page.click('#train-go');
+    assert.equal(await page.text('#train-status'), '');
+  });
+}
