@@ -192,13 +192,13 @@ function readPerChannel(argument, given, layout, orNull = ', or null') {
   const { channels, perChannel } = layout;
   const reading = read(argument, given, 'be an array');
   const { data, sizes } = reading;
-  const name = nameOf(argument, reading);
-  if (!holdsNumbers(data)) fail(TypeError, name, NUMBERS + (sizes ? '' : `, or a tensor of one${orNull}`), describe(data));
+  if (!holdsNumbers(data))
+    fail(TypeError, nameOf(argument, reading), NUMBERS + (sizes ? '' : `, or a tensor of one${orNull}`), describe(data));
   if (sizes && !same(sizes, [channels]) && !same(sizes, perChannel))
     fail(RangeError, `${argument}.shape`, `be ${describeShape(perChannel)} or [${channels}]`, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
   const begin = beginOf(argument, reading, data.length, channels, layout, true);
-  return { given, data: copyOf(name, data, begin, channels), sizes };
+  return { given, data: copyOf(nameOf(argument, reading), data, begin, channels), sizes };
 }
 
 /**

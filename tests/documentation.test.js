@@ -1,46 +1,63 @@
 /* Every example in the documentation runs, and gives what its comments say. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
 import { test } from 'node:test';
+import { pages } from '../bench/peers/write.js';
 import * as batchnorm from '../js/index.js';
 import * as plain from '../js/index-plain.js';
 
 const read = (file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8');
 
 /**
- * Runs an example: a line `expression; // ≈ numbers` asserts them, to the digits given; without the sign, exactly. Returns how many
- * numbers were asserted.
- * @param {string} code
+ * Holds an expression's value against the comment after it.
+ * @param {any} actual @param {string} text numbers, or a string @param {'about' | 'exact' | 'string'} how to the digits given, or exactly
  */
-function runExample(code, library = batchnorm) {
-  let asserted = 0;
-  const lines = code
-    .replace(/^import .* from 'batchnorm';$/gm, '')
-    .split('\n')
-    .map((line) =>
-      line.replace(
-        /^(.*?);?\s*\/\/ (?:(≈) ([-−\d., ]+).*|([-−\d., ]+))$/,
-        (_, expression, about, numbers, exact) =>
-          `hold(${expression.replace(/^const \w+ = /, '')}, '${numbers ?? exact}', ${about === '≈'});`,
-      ),
-    );
-  const hold = (actual, text, about) => {
-    const numbers = text
-      .replaceAll('−', '-')
-      .split(',')
-      .map((number) => number.trim())
-      .filter(Boolean);
-    const values = [...actual];
-    assert.ok(values.length >= numbers.length);
-    numbers.forEach((number, i) => {
-      if (about) assert.equal(values[i].toFixed(number.split('.')[1]?.length ?? 0), number);
-      else assert.equal(values[i], Number(number));
-      asserted++;
-    });
-  };
-  const [names, values] = [Object.keys(library), Object.values(library)];
-  new Function('hold', ...names, lines.join('\n'))(hold, ...values);
-  return asserted;
+function hold(actual, text, how) {
+  if (how === 'string') return assert.equal(actual, text);
+  const numbers = text
+    .replaceAll('−', '-')
+    .split(',')
+    .map((number) => number.trim())
+    .filter(Boolean);
+  const values = [...actual];
+  assert.ok(values.length >= numbers.length);
+  numbers.forEach((number, i) => {
+    if (how === 'about') assert.equal(values[i].toFixed(number.split('.')[1]?.length ?? 0), number);
+    else assert.equal(values[i], Number(number));
+  });
+}
+
+/** An example whose comments `expression; // ≈ numbers`, `// numbers` and `// 'string'` have become calls of hold, and how many. */
+function withChecks(code) {
+  let held = 0;
+  const lines = code.split('\n').map((line) =>
+    line.replace(/^(.*?);?\s*\/\/ (?:≈ ([-−\d., ]+).*|([-−\d., ]+)|'([^']*)')$/, (_, expression, about, exact, string) => {
+      held += (about ?? exact)?.split(',').filter((number) => number.trim()).length ?? 1;
+      const how = about ? 'about' : exact ? 'exact' : 'string';
+      return `hold(${expression.replace(/^const \w+ = /, '')}, ${JSON.stringify(about ?? exact ?? string)}, '${how}');`;
+    }),
+  );
+  return { code: lines.join('\n'), held };
+}
+
+/** Runs an example that imports nothing else, and returns how many values were held. @param {string} example */
+function runExample(example, library = batchnorm) {
+  const { code, held } = withChecks(example.replace(/^import .* from 'batchnorm';$/gm, ''));
+  new Function('hold', ...Object.keys(library), `'use strict';${code}`)(hold, ...Object.values(library));
+  return held;
+}
+
+/** Runs an example as a module in a process of its own, where nothing has been compiled yet. @param {string} example */
+function runAlone(example) {
+  const { code, held } = withChecks(example);
+  const program = `import assert from 'node:assert/strict';\n${hold}\n${code}`;
+  execFileSync(process.execPath, ['--input-type=module', '--eval', program], {
+    cwd: new URL('..', import.meta.url),
+    stdio: 'pipe',
+  });
+  return held;
 }
 
 /** The comments of what files export or declare, by its name. */
@@ -81,12 +98,74 @@ test('batchnorm/js exports the same, computed without WebAssembly, and points to
   }
 });
 
-test('the README’s examples run', () => {
-  // The recipes with other libraries run in tests/package, where these are installed.
-  const blocks = [...read('README.md').matchAll(/```js\n(import[\s\S]*?)```/g)].map(([, code]) => code);
-  assert.ok(blocks.length >= 1);
-  const asserted = blocks.reduce((sum, code) => sum + runExample(code), 0);
-  assert.ok(asserted >= 3, 'the README shows no result');
+/** Blocks of the README that run in tests/package, where the other libraries are installed. */
+const RECIPE = /^\/\/ (ndarray|onnxruntime|TensorFlow\.js)/;
+
+for (const [page, least] of [
+  ['README.md', 3],
+  // docs/training.md has a test of its own.
+  ...readdirSync(new URL('../docs/', import.meta.url))
+    .filter((file) => file.endsWith('.md') && file !== 'training.md')
+    .map((file) => [`docs/${file}`, file === 'getting-started.md' ? 12 : 0]),
+])
+  test(`the examples of ${page} run, and give what their comments say`, () => {
+    const blocks = [...read(page).matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code).filter((code) => !RECIPE.test(code));
+    const others = (code) => /^import .* from '(?!batchnorm')/m.test(code);
+    const held = blocks.reduce((sum, code) => sum + (others(code) ? runAlone(code) : runExample(code)), 0);
+    assert.ok(held >= least, `only ${held} values are shown`);
+  });
+
+test('the README is short, and its script of a CDN is a file of this version', () => {
+  const readme = read('README.md');
+  const prose = readme.replace(/^```[\s\S]*?^```/gm, '').split(/\s+/);
+  assert.ok(prose.length <= 1400, `${prose.length} words`);
+  const { version } = JSON.parse(read('package.json'));
+  for (const page of ['README.md', 'docs/getting-started.md']) {
+    const [, wanted, file] = read(page).match(/cdn\.jsdelivr\.net\/npm\/batchnorm@([\d.]+)\/([\w./]+)/);
+    assert.ok(version.startsWith(`${wanted}.`), `${page} takes ${wanted} from the CDN`);
+    read(file);
+  }
+});
+
+/** Its headings as GitHub makes anchors of them. @param {string} page */
+const anchorsIn = (page) =>
+  [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+    title
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
+test('links of the README and the docs lead to what is packed, or are absolute and lead to what is here', () => {
+  const pages = ['README.md', ...readdirSync(new URL('../docs/', import.meta.url)).map((file) => `docs/${file}`)].filter((page) =>
+    page.endsWith('.md'),
+  );
+  const packed = [...pages, 'CHANGELOG.md', 'LICENSE'];
+  const here =
+    /^https:\/\/(?:github\.com\/batchnorm\/batchnorm\/(?:blob|tree)|raw\.githubusercontent\.com\/batchnorm\/batchnorm)\/main\/(.*)/;
+  for (const page of pages) {
+    const links = [...read(page).matchAll(/\]\(([^()\s]+)\)|(?:src|srcset)="([^"]+)"/g)].map(
+      ([, link, source]) => link ?? source,
+    );
+    for (const link of links) {
+      const ours = link.match(here)?.[1];
+      if (ours) assert.ok(existsSync(new URL(`../${ours}`, import.meta.url)), `${page}: ${link}`);
+      if (/^https:/.test(link)) continue;
+      const [path, anchor] = link.split('#');
+      const target = path ? posix.join(posix.dirname(page), path) : page;
+      assert.ok(packed.includes(target), `${page}: ${link} is not packed`);
+      if (anchor) assert.ok(anchorsIn(target).includes(anchor), `${page}: ${link} has no such heading`);
+    }
+  }
+});
+
+test('the comparison, its plots and the README’s table are those of the results: node bench/peers/write.js', () => {
+  for (const [file, text] of Object.entries(pages())) {
+    assert.ok(read(file) === text, `${file} is not what the results say`);
+    // As units go wrong: 1.53e+3 ms, -962.6 kB.
+    assert.doesNotMatch(text, /\de[+-]?\d+ (?:kB|MB|MiB|ns|µs|ms|s)\b/);
+    assert.doesNotMatch(text, /(?:^|[\s|])[-−]\d[\d.]* (?:kB|MB|MiB|ns|µs|ms|s)\b/m);
+  }
 });
 
 test('the conversion of momentum stands wherever one meets it', () => {

@@ -1,5 +1,5 @@
-/* The comparison in real browsers: npm run bench:browsers, or BROWSERS="chromium" npm run bench:browsers. Writes
- * docs/comparison-browsers.md if all three are there. The page is cross-origin isolated, for the clock's sake. */
+/* The comparison in real browsers: npm run bench:browsers, or BROWSERS="chromium" npm run bench:browsers to print that of some.
+ * Writes results-browsers.json and what write.js makes of it. The page is cross-origin isolated, which makes its clock finer. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,38 +7,47 @@ import { engines, launch } from '../../tests/browsers/drivers.js';
 import { sizeOf } from '../../tests/data.js';
 import { serve } from '../../tools/serve.js';
 import { MODES, nameOf, placeOf } from '../cases.js';
-import { machine } from '../machine.js';
+import { conditions } from '../machine.js';
 import { bundle } from './bundle.js';
 import { browserComparison } from './report.js';
+import { BROWSER_RESULTS, write } from './write.js';
 
 const CASES = ['64,512,1,1', '1,3,224,224', '8,64,56,56', '32,64,112,112', '8,56,56,64,last'];
 const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
 
-const folder = mkdtempSync(join(tmpdir(), 'batchnorm-browsers-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-await bundle('page.js', folder);
-writeFileSync(
-  join(folder, 'index.html'),
-  '<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="page.js"></script>',
-);
-
-const server = await serve(folder, { isolated: true });
-const browsers = [];
-for (const engine of named.length > 0 ? named : engines) {
+async function measureIn(engine, url) {
   const browser = await launch(engine);
   const cases = [];
   for (const text of CASES)
     for (const mode of MODES) {
-      const report = await browser.visit(`${server.url}/?place=${text}&mode=${mode}`, 180);
+      const report = await browser.visit(`${url}/?place=${text}&mode=${mode}`, 180);
       const place = placeOf(text);
       cases.push({ ...place, mode, n: sizeOf(place.shape), together: report.calls, failures: report.failures });
       const failed = Object.entries(report.failures).map((pair) => pair.join(': '));
       console.log(browser.name, nameOf(place), mode, report.backend, report.isolated ? '' : 'not isolated', ...failed);
     }
-  browsers.push({ name: browser.name, cases });
   await browser.close();
+  return { name: browser.name, cases };
 }
-server.close();
-const text = browserComparison({ machine, browsers });
-if (named.length > 0) console.log(text);
-else writeFileSync(new URL('../../docs/comparison-browsers.md', import.meta.url), text);
+
+async function measure() {
+  const folder = mkdtempSync(join(tmpdir(), 'batchnorm-browsers-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  await bundle('page.js', folder);
+  writeFileSync(
+    join(folder, 'index.html'),
+    '<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="page.js"></script>',
+  );
+  const server = await serve(folder, { isolated: true });
+  const browsers = [];
+  for (const engine of named.length > 0 ? named : engines) browsers.push(await measureIn(engine, server.url));
+  server.close();
+  return { ...conditions(), browsers };
+}
+
+const results = await measure();
+if (named.length > 0) console.log(browserComparison(results));
+else {
+  writeFileSync(BROWSER_RESULTS, JSON.stringify(results));
+  write();
+}

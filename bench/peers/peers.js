@@ -1,7 +1,7 @@
-/* This package against its peers: npm run bench:peers [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
- * Every case runs in a process of its own, and every peer once more in one alone with the copy. Verified before it is timed;
- * variants by turns; medians. Writes results.json, docs/comparison.md and its plots unless --quick or shapes are given;
- * --report writes the latter two from the former. */
+/* This package against other libraries: npm run bench:peers [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
+ * Each case runs in a process of its own, and each library once more in a process alone with the copy. Results are verified before
+ * they are timed; variants alternate; times are medians. Writes results.json and what write.js makes of it, unless --quick or shapes are
+ * given. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -10,11 +10,12 @@ import { buildSync } from 'esbuild';
 import { moments } from '../../js/index.js';
 import { normalTensor, sizeOf, tensor } from '../../tests/data.js';
 import { largestError, MODES, megabytes, nameOf, PLACE, PLACES, placeOf, problem, problemOf } from '../cases.js';
-import { machine } from '../machine.js';
+import { conditions, machine } from '../machine.js';
 import { quartiles } from '../samples.js';
 import { measure } from './measure.js';
 import { CONTENDERS, nativeVersion, PYTHON } from './node.js';
-import { comparison, plot } from './report.js';
+import { comparison } from './report.js';
+import { RESULTS, write } from './write.js';
 
 const args = process.argv.slice(2);
 const quick = args.includes('--quick');
@@ -71,7 +72,7 @@ async function wrongGamma({ contender }) {
     const wrong = (await output())[0].filter((y) => !Number.isFinite(y)).length;
     return `computes, without an error${wrong > 0 ? ' (NaN)' : ''}`;
   } catch (error) {
-    return `refuses: ${error.message.split('\n')[0].slice(0, 110)}`;
+    return `error: ${error.message.split('\n')[0].slice(0, 110)}`;
   }
 }
 
@@ -145,7 +146,7 @@ function startUp(contenders) {
     execFileSync(process.execPath, [fileURLToPath(new URL('first.js', import.meta.url)), ...name], { stdio: 'ignore' });
     return performance.now() - begin;
   };
-  // By turns, as what comes after a large process starts late; '' is the bare runtime.
+  // They alternate, since what comes after a large process starts late; '' is the bare runtime.
   const names = ['', ...contenders];
   const samples = Object.fromEntries(names.map((name) => [name, []]));
   for (let k = 0; k < 11; k++)
@@ -209,10 +210,8 @@ async function main() {
         );
       }
     }
-  const revision = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout?.trim() || 'unknown';
   const results = {
-    machine,
-    revision,
+    ...conditions(),
     versions,
     cases,
     exactness: Object.fromEntries(
@@ -225,25 +224,11 @@ async function main() {
   };
   if (quick || chosen.length > 0) return void console.log(comparison(results));
   writeFileSync(RESULTS, JSON.stringify(results));
-  writeReport(results);
-}
-
-const RESULTS = new URL('results.json', import.meta.url);
-
-function writeReport(results) {
-  const docs = new URL('../../docs/', import.meta.url);
-  writeFileSync(new URL('comparison.md', docs), comparison(results));
-  for (const mode of MODES)
-    for (const dark of [false, true]) {
-      const name = `comparison-${mode}-${dark ? 'dark' : 'light'}.svg`;
-      writeFileSync(new URL(name, docs), plot(results, { mode, dark }));
-    }
-  console.log('Written: bench/peers/results.json, docs/comparison.md, its plots');
+  write();
 }
 
 if (args[0] === '--task') {
   const result = await TASKS[args[1]](JSON.parse(args[2]));
   process.stdout.write(`\n${JSON.stringify({ task: args[1], result })}`);
   process.exit();
-} else if (args[0] === '--report') writeReport(JSON.parse(readFileSync(RESULTS, 'utf8')));
-else await main();
+} else await main();

@@ -3,11 +3,63 @@ import { MODES, nameOf } from '../cases.js';
 import { COPY, quartiles } from '../samples.js';
 import { WRONG } from './measure.js';
 
-const MB = 2 ** 20;
-const BROWSER = ['onnxruntime-web', 'tfjs-wasm', 'plain JS'];
-const JAVASCRIPT = [...BROWSER, 'tfjs-cpu', 'onnxruntime-node'];
+const MIB = 2 ** 20;
+const LABELS = {
+  'plain JS': 'plain JavaScript',
+  'tfjs-wasm': 'TensorFlow.js wasm',
+  'tfjs-cpu': 'TensorFlow.js cpu',
+};
+const labelOf = (name) => LABELS[name] ?? name;
+
+/* ---- numbers and words -------------------------------------------------------------------------------------------- */
 
 const median = ({ samples }) => quartiles(samples)[1];
+/** The median of a few numbers. */
+const middle = (numbers) => {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+};
+
+/** Three digits, in the unit in which they lie between 1 and 1000. */
+const scaled = (value, units) => {
+  const [size, unit] = units.find(([size]) => Number((value / size).toPrecision(3)) < 1000) ?? units.at(-1);
+  return `${(value / size).toPrecision(3)} ${unit}`;
+};
+const duration = (nanoseconds) =>
+  scaled(nanoseconds, [
+    [1, 'ns'],
+    [1e3, 'µs'],
+    [1e6, 'ms'],
+    [1e9, 's'],
+  ]);
+const download = (bytes) =>
+  scaled(bytes, [
+    [1e3, 'kB'],
+    [1e6, 'MB'],
+  ]);
+/** What a process takes more than another varies by about this much from run to run. */
+const memory = (bytes) => (bytes < MIB ? '< 1 MiB' : `${(bytes / MIB).toPrecision(3)} MiB`);
+const milliseconds = (time) => (time < 1 ? '< 1 ms' : `${time.toFixed(0)} ms`);
+const factor = (ratio) => {
+  if (Number.isNaN(ratio)) return '–';
+  return ratio < 10 ? ratio.toFixed(1) : Math.round(ratio).toLocaleString('en-US');
+};
+/** An error in units in the last place: large ones to one digit. */
+const ulps = (error) => {
+  if (error === null || !Number.isFinite(error)) return 'NaN';
+  return error < 1000 ? error.toFixed(1) : Number(error.toPrecision(1)).toLocaleString('en-US');
+};
+/** The middle of some ratios, and their range. */
+const spread = (ratios) => {
+  if (ratios.length === 0) return '–';
+  return `${factor(middle(ratios))} (${factor(Math.min(...ratios))} to ${factor(Math.max(...ratios))})`;
+};
+const listed = (words) => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`);
+const wordOf = (mode) => (mode === 'gradient' ? 'the gradient' : mode);
+const titled = (mode) => mode[0].toUpperCase() + mode.slice(1);
+const table = (head, rows) => [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+
+/* ---- what was measured -------------------------------------------------------------------------------------------- */
 
 /** Nanoseconds of the best of a contender's calls: in its arena or with reuse where it has that, or fresh. */
 function time(results, contender, kind) {
@@ -34,13 +86,6 @@ function timeAlone(results, contender) {
   return ['PyTorch', 'NumPy', 'plain JS'].includes(contender) ? time(results, contender, 'out') : null;
 }
 
-const duration = (nanoseconds) => {
-  const [size, unit] = nanoseconds >= 1e6 ? [1e6, 'ms'] : nanoseconds >= 1e3 ? [1e3, 'µs'] : [1, 'ns'];
-  return `${(nanoseconds / size).toPrecision(3).replace(/\.?0+$/, (zeros) => (zeros.startsWith('.') ? '' : zeros))} ${unit}`;
-};
-const titled = (mode) => mode[0].toUpperCase() + mode.slice(1);
-const table = (head, rows) => [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
-
 /** Those that were called in a mode: some have no gradient. */
 const contendersOf = ({ cases, versions }, mode) =>
   Object.keys(versions).filter((name) =>
@@ -50,6 +95,51 @@ const contendersOf = ({ cases, versions }, mode) =>
     ),
   );
 
+const isLarge = ({ n }) => 4 * n >= MIB / 2;
+
+/** How many times this package's time a peer takes, in each case of a mode where both were timed. */
+const ratios = (cases, mode, peer, timeOf) =>
+  cases
+    .filter((each) => each.mode === mode)
+    .map((each) => [timeOf(each, peer), timeOf(each, 'batchnorm')])
+    .filter((pair) => pair.every((value) => value !== null))
+    .map(([theirs, ours]) => theirs / ours);
+
+/** All libraries in one process, alternating. */
+const together =
+  (kind) =>
+  ({ together: results }, name) =>
+    time(results, name, kind);
+/** Each in a process of its own, in copies of that process: the clock may differ from one process to the next. */
+const apart = ({ alone }, name) => {
+  const call = alone[name] && time(alone[name], name, 'out');
+  return call ? call / median(alone[name][COPY]) : null;
+};
+
+/** A row per peer, a column per mode: the middle of the ratios and their range. */
+function ratiosTable({ cases, versions }, timeOf) {
+  const peers = Object.keys(versions).slice(1);
+  return table(
+    ['times this package’s time', ...MODES],
+    peers.map((peer) => [labelOf(peer), ...MODES.map((mode) => spread(ratios(cases, mode, peer, timeOf)))]),
+  );
+}
+
+/** On how many shapes this package is the fastest, and which is elsewhere. */
+function fastest({ cases, versions }, mode, kind) {
+  const wins = new Map();
+  const chosen = cases.filter((each) => each.mode === mode);
+  for (const { together: results } of chosen) {
+    const times = Object.keys(versions).map((name) => [time(results, name, kind) ?? Number.POSITIVE_INFINITY, name]);
+    const [[, winner]] = times.sort(([a], [b]) => a - b);
+    wins.set(winner, (wins.get(winner) ?? 0) + 1);
+  }
+  const own = wins.get('batchnorm') ?? 0;
+  wins.delete('batchnorm');
+  const others = [...wins].sort(([, a], [, b]) => b - a).map(([name, count]) => `${labelOf(name)} on ${count}`);
+  return `${own} of ${chosen.length} in ${wordOf(mode)}${others.length > 0 ? ` (${listed(others)})` : ''}`;
+}
+
 /** One mode, every contender: time, and how many times ours that is; the fastest in bold. */
 function timesTable({ cases, versions }, mode, kind) {
   const contenders = contendersOf({ cases, versions }, mode);
@@ -58,124 +148,207 @@ function timesTable({ cases, versions }, mode, kind) {
     .map(({ together, failures, ...place }) => {
       const times = contenders.map((name) => time(together, name, kind));
       const known = times.filter((value) => value !== null);
-      const own = times[0] ?? median(together[COPY]);
+      const [own] = times;
       return [
         nameOf(place),
         ...times.map((value, k) => {
           if (value === null) return failures[`${contenders[k]}, fresh`]?.startsWith('wrong') ? 'wrong' : '–';
-          const text = `${duration(value)}${value === own ? '' : `, ×${(value / own).toFixed(value / own < 10 ? 1 : 0)}`}`;
+          const text = `${duration(value)}${k === 0 ? '' : `, ×${factor(value / own)}`}`;
           return value === Math.min(...known) ? `**${text}**` : text;
         }),
       ];
     });
-  return table(['shape', ...contenders], rows);
+  return table(['shape', ...contenders.map(labelOf)], rows);
 }
 
-const LARGE = ({ n }) => 4 * n >= MB / 2;
-const inColumns = ({ shape, axis }) => axis === -1 || String(shape).endsWith(',1,1');
-const inCaches = ({ n }) => 4 * n >= MB / 2 && 4 * n <= 32 * MB;
-
-/** The requirements: name, which contenders and cases, ratio, its limit in training, in inference and of the gradient. */
-const REQUIREMENTS = [
-  ['browser peers, 0.5 MB and more', BROWSER, LARGE, 'out', 3, 2.5, 2],
-  ['onnxruntime-node and NumPy, 0.5 MB and more', ['onnxruntime-node', 'NumPy'], LARGE, 'out', 1, 1],
-  ['PyTorch, 0.5 MB and more', ['PyTorch'], LARGE, 'out', 1, 0.5],
-  ['PyTorch, from an arena, 0.5 to 32 MB', ['PyTorch'], (each) => inCaches(each) && !inColumns(each), 'arena', 1.2, 0.95, 1.2],
-  ['the same, channels last or one position', ['PyTorch'], (each) => inCaches(each) && inColumns(each), 'arena', 0.85, 0.95, 1.2],
-  ['browser peers, fresh outputs, 0.5 MB and more', BROWSER, LARGE, 'fresh', 1.5, 1.3],
-  ['(2, 2, 2, 2), every library', null, ({ shape }) => String(shape) === '2,2,2,2', 'fresh', 1, 1],
-  ['(64, 512, 1, 1), every JavaScript peer', JAVASCRIPT, ({ shape }) => String(shape) === '64,512,1,1', 'out', 1, 1],
-];
-
-/** The ratio in every case that a requirement is about: all in one process, and each alone. */
-function requirements({ cases, versions }) {
-  return REQUIREMENTS.flatMap(([name, contenders, applies, kind, ...limits]) =>
-    limits.map((limit, k) => {
-      const mode = MODES[k];
-      const found = [];
-      for (const each of cases.filter((one) => one.mode === mode && applies(one)))
-        for (const peer of (contenders ?? Object.keys(versions)).filter(
-          (one) => one !== 'batchnorm' && time(each.together, one, kind) !== null,
-        )) {
-          const together = time(each.together, peer, kind) / time(each.together, 'batchnorm', kind);
-          // Alone, each in copies of its own process: the machine's clock may differ from one to the next.
-          const inCopies = (of) => time(each.alone[of], of, kind) / median(each.alone[of][COPY]);
-          found.push({ together, alone: inCopies(peer) / inCopies('batchnorm'), peer, place: nameOf(each) });
-        }
-      return { name, mode, limit, found };
-    }),
+/** Computation alone: this package's in an arena, and the others in multiples of that. */
+function aloneTable({ cases, versions }, mode) {
+  const peers = contendersOf({ cases, versions }, mode).slice(1);
+  const inPlace = (results) => results['batchnorm, arena in place'];
+  const chosen = cases.filter((each) => each.mode === mode);
+  // The gradient has no call in place.
+  const hasInPlace = chosen.some(({ together }) => inPlace(together));
+  const rows = chosen.map(({ together, ...place }) => {
+    const own = timeAlone(together, 'batchnorm');
+    const others = [
+      ...(hasInPlace ? [median(inPlace(together))] : []),
+      time(together, 'batchnorm', 'out'),
+      ...peers.map((name) => timeAlone(together, name)),
+    ];
+    const cell = (value) => (value === null ? '–' : `${duration(value)}, ×${factor(value / own)}`);
+    return [nameOf(place), duration(own), ...others.map(cell)];
+  });
+  return table(
+    ['shape', 'batchnorm, arena', ...(hasInPlace ? ['arena, in place'] : []), 'batchnorm, copying', ...peers.map(labelOf)],
+    rows,
   );
 }
 
-function requirementsTable(results) {
-  const kinds = ['together', 'alone'];
-  const rows = requirements(results)
-    .filter(({ found }) => found.length > 0)
-    .map(({ name, mode, limit, found }) => [
-      name,
-      mode,
-      `≥ ${limit}`,
-      ...kinds.map((kind) => {
-        const [worst] = [...found].sort((a, b) => a[kind] - b[kind]);
-        const misses = found.filter((one) => one[kind] < limit).map((one) => `${one[kind].toFixed(2)} ${one.peer} ${one.place}`);
-        if (misses.length === 0) return `reached: ${worst[kind].toFixed(2)} ${worst.peer} ${worst.place} at worst`;
-        return `**not reached** in ${misses.length} of ${found.length}: ${misses.join('; ')}`;
-      }),
-    ]);
-  return table(['against', '', 'must be', 'all in one process', 'each alone with the copy, in copies'], rows);
+/** This package's calls in plain copies of X, of the large shapes. */
+function copiesTable({ cases }) {
+  const places = cases.filter((each) => each.mode === MODES[0] && isLarge(each));
+  const rows = places.map((place) => [
+    nameOf(place),
+    `${((4 * place.n) / MIB).toPrecision(3)} MiB`,
+    ...MODES.flatMap((mode) => {
+      const { together } = cases.find((each) => each.mode === mode && nameOf(each) === nameOf(place));
+      return ['out', 'arena'].map((kind) => (time(together, 'batchnorm', kind) / median(together[COPY])).toFixed(1));
+    }),
+  ]);
+  return table(['shape', 'size', ...MODES.flatMap((mode) => [mode, `${mode}, arena`])], rows);
 }
 
-function spreadTable({ cases }) {
-  const rows = cases.flatMap(({ mode, together, alone, failures, ...place }) =>
-    Object.keys(alone).flatMap((name) => {
-      const whole = together[`${name}, out`] ? `${name}, out` : `${name}, fresh`;
-      const there = ['arena', 'arena in place', 'alone'].map((way) => `${name}, ${way}`).filter((key) => together[key]);
-      return [whole, ...there].map((key) => {
-        if (!together[key]) return [nameOf(place), mode, key, failures[key], '', ''];
-        const cell = (result) => {
-          if (!result[key]) return '–';
-          const [low, mid, high] = quartiles(result[key].samples);
-          return `${duration(mid)} [${duration(low)}–${duration(high)}] × ${(mid / median(result[COPY])).toFixed(2)}`;
-        };
-        const error = together[key].error;
-        return [nameOf(place), mode, key, cell(together), cell(alone[name]), error === null ? '' : error.toFixed(2)];
-      });
-    }),
-  );
-  return table(['shape', '', 'call', 'all in one process: median [quartiles] × copy', 'alone with the copy', 'ULP'], rows);
+/* ---- what follows from it ----------------------------------------------------------------------------------------- */
+
+/** The data whose errors stand first. */
+const FAR = 'mean 10⁴, deviation 10⁻²';
+
+/** Milliseconds to the first result, beyond the fastest start of all: nothing can start faster than the bare runtime. */
+function firstResults(startUp) {
+  const least = Math.min(0, ...Object.values(startUp));
+  return Object.fromEntries(Object.entries(startUp).map(([name, time]) => [name, time - least]));
 }
+
+/** Nanoseconds per value, the middle of the large shapes that all of `names` computed. */
+function perValue({ cases }, mode, names) {
+  const all = cases.filter(
+    (each) => each.mode === mode && isLarge(each) && names.every((name) => time(each.together, name, 'out') !== null),
+  );
+  return {
+    count: all.length,
+    of: (name) => middle(all.map(({ n, together }) => time(together, name, 'out') / n)),
+  };
+}
+
+/** The README's table: what decides, against the two libraries that most would choose. */
+function firstTable(results) {
+  const { downloads, startUp, exactness, machine, revision, note } = results;
+  const names = ['batchnorm', 'onnxruntime-web', 'tfjs-wasm'];
+  const first = firstResults(startUp);
+  const training = perValue(results, 'training', names);
+  const row = (title, cell) => [title, ...names.map(cell)];
+  return `${table(
+    ['', '**batchnorm**', 'onnxruntime-web', 'TensorFlow.js (WebAssembly)'],
+    [
+      row('download, gzipped', (name) => download(downloads[name])),
+      row('first result, after Node’s own start', (name) => milliseconds(first[name])),
+      row('training, per million values', (name) => duration(training.of(name) * 1e6)),
+      row('largest error on data with mean 10⁴, deviation 10⁻²', (name) => `${ulps(exactness.training[name][FAR])} ULP`),
+    ],
+  )}
+
+Measured on ${sentenceOfMachine(machine.replace(/ \(.*/, ''), note)}. One thread each; revision ${revision}. The training time is the median of
+${training.count} shapes. A ULP is one unit in the last place of a float32.`;
+}
+
+/** The README with its table written again. */
+export function withFirstTable(readme, results) {
+  const [begin, end] = ['<!-- comparison -->\n', '\n<!-- end -->'];
+  const [from, to] = [readme.indexOf(begin) + begin.length, readme.indexOf(end)];
+  if (from < begin.length || to < from) throw new Error(`README.md lacks ${begin.trim()} … ${end.trim()}`);
+  return readme.slice(0, from) + firstTable(results) + readme.slice(to);
+}
+
+const sentenceOfMachine = (machine, note) => `${machine}${note ? `: ${note}` : ''}`;
+
+/** What the tables come to. */
+function conclusion(results) {
+  const { cases, versions, exactness, wrongGamma, downloads, peakMemory } = results;
+  const large = { versions, cases: cases.filter(isLarge) };
+  const count = large.cases.filter(({ mode }) => mode === MODES[0]).length;
+  const inJavaScript = Object.keys(versions).filter((name) => name in downloads && !['batchnorm', 'plain JS'].includes(name));
+  const libraries = Object.keys(versions).filter((name) => !['batchnorm', 'plain JS'].includes(name));
+  const faster = inJavaScript.filter((name) =>
+    MODES.some((mode) => ratios(large.cases, mode, name, together('out')).some((ratio) => ratio < 1)),
+  );
+  const gains = MODES.map((mode) => {
+    const found = large.cases.filter((each) => each.mode === mode);
+    const gain = found.map(({ together: calls }) => time(calls, 'batchnorm', 'out') / time(calls, 'batchnorm', 'arena'));
+    return `${factor(middle(gain))} times as long in ${wordOf(mode)}`;
+  });
+  const errors = libraries.map((name) => exactness.training[name][FAR]);
+  const silent = libraries.filter((name) => !/^error/.test(wrongGamma[name]));
+  const wrong = libraries.filter((name) =>
+    cases.some(({ failures }) =>
+      Object.entries(failures).some(([call, why]) => call.startsWith(`${name},`) && why.startsWith('wrong')),
+    ),
+  );
+  return `How many times this package’s time each library takes, on the ${count} shapes of 0.5 MiB and more, outputs reused where
+that is possible: the median, and the range over the shapes. Below 1, the other library is faster.
+
+${ratiosTable(large, together('out'))}
+
+- **Speed.** ${
+    faster.length === 0
+      ? `No other library that runs in a browser (${listed(inJavaScript.map(labelOf))}) is faster on any of these shapes.`
+      : `Of the libraries that run in a browser, ${listed(faster.map(labelOf))} ${faster.length > 1 ? 'are' : 'is'} faster on some of these shapes.`
+  } Counting PyTorch and NumPy, this package is the fastest on ${listed(MODES.map((mode) => fastest(large, mode, 'out')))}.
+- **Arena.** Tensors that live in an \`Arena\` are not copied. Without one, a call takes ${listed(gains)} (medians).
+- **Exactness.** On data with ${FAR.replace(',', ' and')}, the largest error in training is ${ulps(exactness.training.batchnorm[FAR])} units in the last
+  place here, and ${ulps(Math.min(...errors))} to ${ulps(Math.max(...errors))} in the other libraries (${ulps(exactness.training['plain JS'][FAR])} in plain JavaScript
+  that sums in double).${wrong.length > 0 ? ` ${listed(wrong.map(labelOf))} are wrong on a shape below.` : ''}
+- **Size.** A browser downloads ${download(downloads.batchnorm)}; ${listed(inJavaScript.map((name) => `${download(downloads[name])} for ${labelOf(name)}`))}.
+- **Memory.** Beyond X and the output, the process needs ${memory(peakMemory.batchnorm)}; with the other libraries
+  ${memory(Math.min(...libraries.map((name) => peakMemory[name])))} to ${memory(Math.max(...libraries.map((name) => peakMemory[name])))}.
+- **Mistakes.** ${silent.length > 0 ? `${listed(silent.map(labelOf))} compute with a gamma that is too short, without an error.` : 'A gamma that is too short is an error in each library.'}`;
+}
+
+/* ---- pages -------------------------------------------------------------------------------------------------------- */
+
+const RAW = 'https://raw.githubusercontent.com/batchnorm/batchnorm/main/docs';
+const FILES = 'https://github.com/batchnorm/batchnorm/blob/main';
+
+const picture = (mode) => `<picture>
+  <source media="(prefers-color-scheme: dark)" srcset="${RAW}/comparison-${mode}-dark.svg">
+  <img alt="Nanoseconds per value, ${mode}, by shape and library" src="${RAW}/comparison-${mode}-light.svg">
+</picture>`;
 
 export function comparison(results) {
-  const { machine, revision, versions, exactness, wrongGamma, startUp, peakMemory, downloads } = results;
+  const { machine, note, revision, versions, exactness, wrongGamma, startUp, peakMemory, downloads } = results;
   const contenders = Object.keys(versions);
-  const ulps = (error) =>
-    error === null || !Number.isFinite(error) ? 'NaN' : error < 1000 ? error.toFixed(1) : error.toExponential(0);
-  const kib = (bytes) =>
-    bytes === undefined ? '–' : bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(2)} MB`;
+  const first = firstResults(startUp);
   const times = (kind) => MODES.map((mode) => `### ${titled(mode)}\n\n${timesTable(results, mode, kind)}`).join('\n\n');
   const errorsTable = (errors) =>
     table(
-      ['data', ...Object.keys(errors)],
+      ['data', ...Object.keys(errors).map(labelOf)],
       Object.keys(errors.batchnorm).map((data) => [data, ...Object.values(errors).map((found) => ulps(found[data] ?? null))]),
     );
-  return `# Comparison
+  const own = (cell) => contenders.map((name) => (cell(name) === undefined ? '–' : cell(name)));
+  const large = { versions, cases: results.cases.filter(isLarge) };
+  return `# Comparison with other libraries
 
-Written by \`npm run bench:peers\`, at ${revision}. ${machine}. One thread each. ${Object.entries(versions)
+${sentenceOfMachine(machine, note)}. Revision ${revision}; one thread each. ${contenders
     .slice(1)
-    .map((pair) => pair.join(' '))
+    .map((name) =>
+      name === 'plain JS'
+        ? `Plain JavaScript is tuned by hand ([${versions[name]}](${FILES}/${versions[name]}))`
+        : `${labelOf(name)} ${versions[name]}`,
+    )
     .join(', ')}.
 
-The same work for each: a plain array of float32 in, one out, verified against float64 before it is timed. Medians; variants
-take turns, after 50 calls or half a second to warm up (what takes over a second is timed once). "Last" are shapes whose channels are
-the last dimension. The gradient is in training, with the statistics that the forward call left; that of TensorFlow.js is its automatic
-differentiation, which computes the output as well. Every peer is called as suits it best: TensorFlow.js on data that lie
-channels last; onnxruntime-node, NumPy, PyTorch and plain JavaScript into an output that is reused (onnxruntime-web leaves an
-output that it was given unwritten, so it has fresh ones; TensorFlow.js has no reuse; of PyTorch, whose outputs are always
-new, that its allocator has been told to keep memory). Wrong is what is off by more than ${WRONG.forward} units in the last place, in a gradient by more than ${WRONG.gradient}. The
-fastest of each row in bold; × is
-how many times this package's time a peer takes, so that below 1 the peer is faster.
+${conclusion(results)}
+
+Written by \`npm run bench:peers\`; every sample is in [results.json](${FILES}/bench/peers/results.json). The same in three browsers:
+[comparison-browsers.md](comparison-browsers.md). Why it comes out like this: [performance.md](performance.md).
+
+## How it was measured
+
+Each library does the same work: it takes a plain array of float32 and gives one, and its result is verified in float64 before it is
+timed. Times are medians. The variants alternate, after 50 calls or half a second to warm up; what takes over a second is timed once.
+
+- Each library is called in the way that suits it best. TensorFlow.js gets data whose channels are last. onnxruntime-node, NumPy and
+  plain JavaScript write into an output that is reused. onnxruntime-web leaves an output that it is given unwritten, so its outputs
+  are fresh; TensorFlow.js cannot reuse one. PyTorch’s outputs are always new, but its allocator was told to keep memory.
+- The gradient is that of training, with the statistics that the forward call saved. TensorFlow.js’s is its automatic
+  differentiation, which computes the output as well.
+- “last” marks shapes whose channels are the last dimension. 1 MiB is 2²⁰ bytes; 1 kB is 1000 bytes.
+- “wrong” is a result that is off by more than ${WRONG.forward.toLocaleString('en-US')} units in the last place (a gradient: ${WRONG.gradient.toLocaleString('en-US')}). “–” was not
+  measured: TensorFlow.js is left out where it takes too long.
+- In each row the fastest is bold, and × is how many times this package’s time a library takes.
 
 ## The whole call, outputs reused where that is possible
+
+${picture('training')}
 
 ${times('out')}
 
@@ -185,75 +358,102 @@ ${times('fresh')}
 
 ## Computation alone
 
-On data that lie on each one's side already, and stay there: this package's from tensor to tensor of an arena, whose times the
-others are multiples of; TensorFlow.js's on tensors of its backend; onnxruntime's an eighth of nine layers less one (tensors
-of up to 32 MB). For PyTorch, NumPy and plain JavaScript the whole call copies nothing. In place overwrites X; by copies is the
-whole call on plain arrays.
+On data that lie where each library wants them, and stay there. This package: from tensor to tensor of an arena; the others are multiples
+of that. TensorFlow.js: tensors of its backend. onnxruntime: an eighth of nine layers less one, for tensors of up to 32 MiB. PyTorch,
+NumPy and plain JavaScript: the whole call, which copies nothing. “In place” overwrites X, and “copying” is the whole call on plain
+arrays.
 
 ${MODES.map((mode) => `### ${titled(mode)}\n\n${aloneTable(results, mode)}`).join('\n\n')}
 
-## What was set out to be reached
+## Each library in a process of its own
 
-${requirementsTable(results)}
+In one process the libraries evict each other’s data from the caches. Here each one runs alone with a plain copy, and times are
+counted in copies, since the clock may change from one process to the next. Shapes of 0.5 MiB and more: the median, and the range.
 
-[performance.md](performance.md) says where the time goes, and why a row is missed.
+${ratiosTable(large, apart)}
+
+## Compared with a copy
+
+This package’s time, in plain copies of X. Training cannot take less than two reads of X and one write of the output; a copy is one of each.
+
+${copiesTable(results)}
 
 ## The largest error, in units in the last place
 
-Training, gamma 1, beta 0.5, epsilon 10⁻⁵; of the largest of |output|, |beta| and |output − beta|.
+In training, with gamma 1, beta 0.5 and epsilon 10⁻⁵. The unit is that of max(|y|, |beta|, |y − beta|).
 
 ${errorsTable(exactness.training)}
 
-The gradient, of gradients of mean 0 and deviation 1: of gradInput, in those of the larger of the two terms whose difference it is; of
-gradGamma and gradBeta, in theirs or of √N · the root mean square of the gradients, whichever is larger.
+The gradient, for gradients of mean 0 and deviation 1. gradInput is a difference of two terms, and the unit is that of the larger one.
+For gradGamma and gradBeta it is that of the result, or of √N · the root mean square of the gradients, if that is larger.
 
 ${errorsTable(exactness.gradient)}
 
-## Beside the speed
+## Other properties
 
 ${table(
-  ['', ...contenders],
+  ['', ...contenders.map(labelOf)],
   [
-    ['a gamma that is too short', ...contenders.map((name) => wrongGamma[name].replaceAll('|', '\\|'))],
-    [
-      'process start to first result, beyond the bare runtime, the fastest of 11',
-      ...contenders.map((name) => `${startUp[name].toFixed(0)} ms`),
-    ],
-    ['peak memory beyond X, output and the bare runtime, 24.5 MB each', ...contenders.map((name) => kib(peakMemory[name]))],
-    ['a browser downloads, gzipped', ...contenders.map((name) => kib(downloads[name]))],
+    ['a gamma that is too short', ...own((name) => wrongGamma[name].replaceAll('|', '\\|'))],
+    ['first result of a process, beyond the fastest start of all (of 11 each)', ...own((name) => milliseconds(first[name]))],
+    ['peak memory beyond X, the output (24.5 MiB each) and the bare runtime', ...own((name) => memory(peakMemory[name]))],
+    ['what a browser downloads, gzipped', ...own((name) => downloads[name] && download(downloads[name]))],
   ],
 )}
-
-## Spread
-
-${spreadTable(results)}
 `;
 }
 
-function aloneTable({ cases, versions }, mode) {
-  const peers = contendersOf({ cases, versions }, mode).slice(1);
-  const rows = cases
-    .filter((each) => each.mode === mode)
-    .map(({ together, ...place }) => {
-      const own = timeAlone(together, 'batchnorm');
-      const inPlace = together['batchnorm, arena in place'];
-      const others = [
-        inPlace ? median(inPlace) : null,
-        time(together, 'batchnorm', 'out'),
-        ...peers.map((name) => timeAlone(together, name)),
-      ];
-      const cell = (value) => (value === null || own === null ? '–' : `${duration(value)}, ×${(value / own).toFixed(1)}`);
-      return [nameOf(place), own === null ? '–' : duration(own), ...others.map(cell)];
-    });
-  return table(['shape', 'batchnorm, arena', 'arena, in place', 'batchnorm, by copies', ...peers], rows);
+/** What browsers found: bench/peers/browsers.js. */
+export function browserComparison({ machine, note, revision, browsers }) {
+  const contenders = ['batchnorm', 'plain JS', 'onnxruntime-web', 'tfjs-wasm'];
+  const versions = Object.fromEntries(contenders.map((each) => [each, '']));
+  const [{ cases: first }] = browsers;
+  const count = first.filter(({ mode }) => mode === MODES[0]).length;
+  const rows = browsers.flatMap(({ name, cases }) =>
+    contenders
+      .slice(1)
+      .map((peer) => [name, labelOf(peer), ...MODES.map((mode) => spread(ratios(cases, mode, peer, together('out'))))]),
+  );
+  const fresh = browsers.map(
+    ({ name, cases }) => `- ${name}: ${MODES.map((mode) => fastest({ cases, versions }, mode, 'fresh')).join('; ')}`,
+  );
+  const sections = browsers.map(({ name, cases }) => {
+    const results = { cases, versions };
+    const tables = MODES.flatMap((mode) => [
+      `### ${titled(mode)}, outputs reused where that is possible\n\n${timesTable(results, mode, 'out')}`,
+      `### ${titled(mode)}, fresh outputs\n\n${timesTable(results, mode, 'fresh')}`,
+      `### ${titled(mode)}, computation alone\n\n${aloneTable(results, mode)}`,
+    ]);
+    return `## ${name}\n\n${tables.join('\n\n')}`;
+  });
+  return `# Comparison in browsers
+
+${sentenceOfMachine(machine, note)}. Revision ${revision}; one thread each. The browsers are headless, and the page is cross-origin isolated.
+
+How many times this package’s time each library takes, on ${count} shapes, outputs reused where that is possible: the median, and the
+range over the shapes. Below 1, the other library is faster.
+
+${table(['browser', 'times this package’s time', ...MODES], rows)}
+
+With fresh outputs, all of them wait for the system to provide memory. This package is then the fastest on this many shapes:
+
+${fresh.join('\n')}
+
+Written by \`npm run bench:browsers\`. Each call is the whole call, verified before it is timed; variants alternate; times are medians. In
+each row the fastest is bold, and × is how many times this package’s time a library takes. “Computation alone” is on data that lie
+where each library wants them, and stay there: this package’s in an arena, and the others in multiples of that; “copying” is its whole
+call on plain arrays.
+
+${sections.join('\n\n')}
+`;
 }
 
 /* ---- plots -------------------------------------------------------------------------------------------------------- */
 
 const COLORS = ['#e4572e', '#8d99ae', '#2a9d8f', '#457b9d', '#b5838d', '#cdb4a0', '#e9a23b', '#7b6cc4'];
 
-/** Nanoseconds a value of each contender on each shape, a dot each, on a logarithmic axis. */
-export function plot({ cases, versions, machine }, { mode, dark }) {
+/** Nanoseconds per value of each contender on each shape, a dot each, on a logarithmic axis. */
+export function plot({ cases, versions, machine, note }, { mode, dark }) {
   const contenders = contendersOf({ cases, versions }, mode);
   const colors = contenders.map((name) => COLORS[Object.keys(versions).indexOf(name)]);
   const chosen = cases.filter((each) => each.mode === mode && each.n >= 1000);
@@ -276,50 +476,22 @@ export function plot({ cases, versions, machine }, { mode, dark }) {
   );
   const legend = contenders.map((name, k) => {
     const [at, y] = [22 + (k % 4) * 205, 48 + Math.floor(k / 4) * 20];
-    return `<circle cx="${at}" cy="${y - 4}" r="${k === 0 ? 6 : 4.5}" fill="${colors[k]}"/>${label(at + 12, y, name, k === 0 ? 'font-weight="bold"' : '')}`;
+    return `<circle cx="${at}" cy="${y - 4}" r="${k === 0 ? 6 : 4.5}" fill="${colors[k]}"/>${label(at + 12, y, labelOf(name), k === 0 ? 'font-weight="bold"' : '')}`;
   });
   const rows = chosen.map((place, row) => {
     const y = top + row * step + 12;
     const dots = contenders.map((name, k) =>
       Number.isNaN(values[row][k])
         ? ''
-        : `<circle cx="${x(values[row][k]).toFixed(1)}" cy="${y}" r="${k === 0 ? 6.5 : 4.5}" fill="${colors[k]}"><title>${name}: ${values[row][k].toFixed(2)} ns a value</title></circle>`,
+        : `<circle cx="${x(values[row][k]).toFixed(1)}" cy="${y}" r="${k === 0 ? 6.5 : 4.5}" fill="${colors[k]}"><title>${labelOf(name)}: ${values[row][k].toFixed(2)} ns per value</title></circle>`,
     );
     return `<line x1="${left}" x2="${width - right}" y1="${y}" y2="${y}" stroke="${faint}" stroke-dasharray="2 4"/>${label(left - 14, y + 4, nameOf(place), 'text-anchor="end"')}${dots.reverse().join('')}`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13" fill="${ink}" role="img" aria-label="Nanoseconds a value, ${mode}, by shape and library">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13" fill="${ink}" role="img" aria-label="Nanoseconds per value, ${mode}, by shape and library">
 <rect width="${width}" height="${height}" rx="8" fill="${ground}"/>
-${label(22, 24, `Batch normalization, ${mode}: nanoseconds a value, whole call, one thread (less is better)`, 'font-weight="bold"')}
+${label(22, 24, `Batch normalization, ${mode}: nanoseconds per value, whole call, one thread (less is better)`, 'font-weight="bold"')}
 ${[...legend, ...lines, ...rows].join('\n')}
-${label(22, height - 8, machine, `font-size="11" opacity="0.7"`)}
+${label(22, height - 8, sentenceOfMachine(machine, note), `font-size="11" opacity="0.7"`)}
 </svg>
-`;
-}
-
-/** What browsers found: bench/peers/browsers.js. */
-export function browserComparison({ machine, browsers }) {
-  const sections = browsers.map(({ name, cases }) => {
-    const contenders = ['batchnorm', 'plain JS', 'onnxruntime-web', 'tfjs-wasm'];
-    const versions = Object.fromEntries(contenders.map((each) => [each, '']));
-    const tables = MODES.flatMap((mode) => {
-      const title = titled(mode);
-      return [
-        ...['out', 'fresh'].map(
-          (kind) =>
-            `${title}, ${kind === 'out' ? 'outputs reused where that is possible' : 'fresh outputs'}:\n\n${timesTable({ cases, versions }, mode, kind)}`,
-        ),
-        `${title}, computation alone:\n\n${aloneTable({ cases, versions }, mode)}`,
-      ];
-    });
-    return `## ${name}\n\n${tables.join('\n\n')}`;
-  });
-  return `# Comparison in browsers
-
-Written by \`npm run bench:browsers\`. ${machine}; headless, the page cross-origin isolated. One thread each, the whole call,
-verified before it is timed; medians, variants by turns. The fastest of each row in bold; × is how many times this package's
-time a peer takes. Computation alone is on data that lie on each one's side already, and stay there: this package's in an
-arena, whose times the others are multiples of; by copies is its whole call on plain arrays.
-
-${sections.join('\n\n')}
 `;
 }
