@@ -1,15 +1,18 @@
 /* The kernels compiled natively, under AddressSanitizer and UndefinedBehaviorSanitizer, then under MemorySanitizer: the vectors,
- * hard data and cuts into pieces give the WebAssembly's results bit for bit; then a fuzzer runs for FUZZ_SECONDS, 30 unless
- * given. */
+ * hard data and cuts into pieces give the WebAssembly's results bit for bit, and the problems of golden.js the golden bits; then a
+ * fuzzer runs for FUZZ_SECONDS, 30 unless given. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { call, callGradient } from '../../js/call.js';
 import { makePlan } from '../../js/plan.js';
 import { normalTensor, parametersFor, seeded, sizeOf, tensor } from '../data.js';
+import { GROUPS, hashesOf, TINY } from '../golden.js';
+import { golden } from '../golden-hashes.js';
 import { assertSameBits, callKernel, gradientKernel } from '../helpers.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -29,6 +32,7 @@ before(() => {
 
 function build(source, sanitizers) {
   const binary = join(folder, `${source}-${sanitizers}`);
+  if (existsSync(binary)) return binary;
   const flags =
     `-std=c11 -O2 -g -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -fno-sanitize-recover=all ` +
     `-fsanitize=${sanitizers} -Isrc src/forward.c src/gradient.c tests/native/${source} -lm -o`;
@@ -185,6 +189,13 @@ function prepare() {
   return { input: Buffer.concat(input), expected };
 }
 
+/** What calls.c writes for calls. */
+function runNatively(binary, input) {
+  const { status, stdout, stderr } = spawnSync(binary, { input, maxBuffer: 1 << 28 });
+  assert.equal(status, 0, stderr.toString());
+  return stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length);
+}
+
 let prepared;
 
 for (const sanitizers of ['address,undefined', 'memory'])
@@ -193,9 +204,7 @@ for (const sanitizers of ['address,undefined', 'memory'])
     prepared ??= prepare();
     const { input, expected } = prepared;
     assert.ok(expected.length > 2000, `${expected.length} calls`);
-    const { status, stdout, stderr } = spawnSync(binary, { input, maxBuffer: 1 << 28 });
-    assert.equal(status, 0, stderr.toString());
-    const native = stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length);
+    const native = runNatively(binary, input);
     let at = 0;
     for (const [output, ...numbers] of expected) {
       const n = sizeOf(output.shape);
@@ -210,6 +219,47 @@ for (const sanitizers of ['address,undefined', 'memory'])
     }
     assert.equal(at, native.byteLength);
   });
+
+test('the golden bits', () => {
+  const groups = GROUPS['wasm-simd'].filter((group) => group !== TINY);
+  /** The library, by something that computes the output, and two results of numbers per channel. */
+  const libraryBy = (compute) => ({
+    batchNormalization: (...args) =>
+      call((job, out) => compute(job, out, ...(job.training ? [job.mean, job.variance] : [])), ...args),
+    batchNormalizationGradient: (...args) => callGradient(compute, ...args),
+  });
+  const input = [];
+  const encodeJob = (job) => {
+    const { x, gradOutput, batch, channels, spatial, training } = job;
+    const none = new Float64Array(channels);
+    const [beta, mean, variance] = [job.beta, job.mean, job.variance].map((numbers) => numbers ?? none);
+    const X = { data: x, shape: [batch, channels, spatial, 1] };
+    const G = gradOutput && { data: gradOutput };
+    const given = G ? job.mean !== null : !training;
+    input.push(...encode({ ...job, X, G, given, beta, mean, variance }, 0));
+  };
+  // Once to record the calls, and again with their results.
+  hashesOf(libraryBy(encodeJob), groups, 'by copies');
+  const native = runNatively(build('calls.c', 'address,undefined'), Buffer.concat(input));
+  let at = 0;
+  const next = (bytes) => {
+    at += bytes;
+    return native.slice(at - bytes, at);
+  };
+  const answer = ({ channels }, out, ...numbers) => {
+    out.set(new Float32Array(next(4 * out.length)));
+    const perChannel = [0, 1].map(() => new Float64Array(next(8 * channels)));
+    numbers.forEach((array, k) => {
+      array.set(perChannel[k]);
+    });
+  };
+  const hashes = hashesOf(libraryBy(answer), groups, 'by copies');
+  assert.equal(at, native.byteLength);
+  assert.deepEqual(
+    Object.keys(hashes).filter((name) => hashes[name] !== golden['wasm-simd'][name]),
+    [],
+  );
+});
 
 test('fuzzing finds nothing', () => {
   const binary = build('fuzz.c', 'fuzzer,address,undefined');
