@@ -19,20 +19,24 @@ const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/pack
 execFileSync(process.execPath, [tsc, '--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', 'cjs/emitted'], {
   stdio: 'inherit',
 });
-/** The compiler leaves a type's comment behind, as it stood: put before the type, without its tags, editors show it. */
-function place(comments) {
-  const described = [...comments.matchAll(/^\/\*\*\n((?: \* [^@\n].*\n)+)(?: \*.*\n)*? \* @typedef .*?(?:\n[\s\S]*?)?\*\/\n/gm)];
-  let types = comments;
-  for (const [comment, description] of described) {
-    const name = comment.match(/@typedef (?:\{object\} (\w+)|[\s\S]*\} (\w+)\n)/);
-    types = types.replace(comment, '').replace(`export type ${name[1] ?? name[2]}`, (type) => `/**\n${description} */\n${type}`);
+/** Puts the description of each `@typedef` in the source before its type, where editors look for it; the compiler does not. */
+function place(source, emitted) {
+  let types = emitted;
+  for (const [comment] of source.matchAll(/^\/\*\*\n(?: \*(?!\/).*\n)+ \*\/\n/gm)) {
+    const [, object, other] = comment.match(/@typedef (?:\{object\} (\w+)|[\s\S]*\} (\w+)\n)/) ?? [];
+    const [, description] = comment.match(/^\/\*\*\n((?: \* [^@\n].*\n)+)/) ?? [];
+    if (!(object || other) || !description) continue;
+    const type = new RegExp(`^export type ${object ?? other}\\b`, 'm');
+    if (!type.test(emitted)) throw new Error(`${type} is not there for its description`);
+    types = types.replace(comment, '').replace(type, (declared) => `/**\n${description} */\n${declared}`);
   }
   return types;
 }
 
 for (const file of [...ENTRIES, 'arena', 'fold', 'layer', 'moments']) {
   // TypeScript rejects private names where it compiles for engines older than ES2015, its default up to version 5.
-  const types = place(readFileSync(`cjs/emitted/${file}.d.ts`, 'utf8')).replace(/^ +#private;\n/gm, '');
+  const [source, emitted] = [`js/${file}.js`, `cjs/emitted/${file}.d.ts`].map((path) => readFileSync(path, 'utf8'));
+  const types = place(source, emitted).replace(/^ +#private;\n/gm, '');
   writeFileSync(`types/${file}.d.ts`, types);
   writeFileSync(`cjs/${file}.d.cts`, types.replaceAll(/'(\.\/\w+)\.js'/g, "'$1.cjs'"));
 }

@@ -69,8 +69,8 @@ export async function serve(folder, { isolated = false, under = '', port = 0, re
         path += 'index.html';
         file = await realBelow(root, join(file, 'index.html'));
       }
-      // Reading a pipe would wait for a writer.
-      if (!(await stat(file)).isFile()) throw new Error('not a file');
+      // Reading a pipe would wait for a writer. Windows finds a file by a path that ends with a slash.
+      if (path.endsWith('/') || !(await stat(file)).isFile()) throw new Error('not a file');
       const type = TYPES[extname(path) || '.html'] ?? 'application/octet-stream';
       const body = await readFile(file);
       response.setHeader('Content-Type', type);

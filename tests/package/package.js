@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { freePort, serve } from '../../tools/serve.js';
 import { launch } from '../browsers/drivers.js';
-import { found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball, writeTable } from './packed.js';
+import { compareTable, found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball } from './packed.js';
 
 const tools = join(root, 'tests/package/tools');
 // Not `npm ci`: it wants the packages of all platforms in the lock file, and few registries have them all.
@@ -25,8 +25,6 @@ const runTool = (path, args, options) => run(NODE, [inTools(path), ...args], opt
 const link = (directory, ...names) => {
   for (const name of names) symlinkSync(inTools(name), join(directory, 'node_modules', name));
 };
-
-after(() => writeTable('package', 31));
 
 /* ---- the tarball -------------------------------------------------------------------------------------------------- */
 
@@ -53,7 +51,7 @@ test('the tarball holds what users need, and nothing else', () => {
       ...['js/batchnorm.wasm', 'js/package.json', 'cjs/index.cjs', 'cjs/index-plain.cjs'],
       ...types.flatMap((file) => [`types/${file}.d.ts`, `cjs/${file}.d.cts`]),
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-      ...['comparison', 'comparison-browsers', 'environments', 'numerics', 'performance', 'training'].map(
+      ...['comparison', 'comparison-browsers', 'environments', 'getting-started', 'numerics', 'performance', 'training'].map(
         (page) => `docs/${page}.md`,
       ),
     ]
@@ -314,6 +312,8 @@ globalThis.report = { ...here, failures: [...onServer.failures, ...here.failures
   found(`vite ${versionOf('vite')}`, 'server-side rendering, on the server', server);
   found(`vite ${versionOf('vite')}`, 'server-side rendering, in Chromium', page);
 });
+
+test('docs/environments.md lists all of these', () => compareTable('package'));
 
 /* ---- TypeScript --------------------------------------------------------------------------------------------------- */
 

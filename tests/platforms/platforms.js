@@ -5,11 +5,11 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { buildSync } from 'esbuild';
 import { freePort } from '../../tools/serve.js';
-import { found, IMPORTS, PROGRAM, project, reportIn, root, run, writeTable } from '../package/packed.js';
+import { compareTable, found, IMPORTS, PROGRAM, project, reportIn, root, run } from '../package/packed.js';
 
 const here = join(root, 'tests/platforms');
 const inHere = (path) => join(here, 'node_modules', path);
@@ -17,8 +17,6 @@ if (!existsSync(inHere('.package-lock.json'))) run('npm', ['install', '--no-save
 const require = createRequire(join(here, 'platforms.js'));
 const { foreign } = require('./package.json');
 const versionOf = (name) => JSON.parse(readFileSync(inHere(`${name}/package.json`), 'utf8')).version;
-
-after(() => writeTable('platforms', 6));
 
 /* ---- other processors --------------------------------------------------------------------------------------------- */
 
@@ -126,3 +124,5 @@ test('Vercel’s edge runtime, in a request', async (t) => {
   assert.equal(response.status, 200, printed);
   found(`edge-runtime ${versionOf('edge-runtime')}`, 'in a request', await response.json());
 });
+
+test('docs/environments.md lists all of these', () => compareTable('platforms'));

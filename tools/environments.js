@@ -1,0 +1,24 @@
+/* npm run environments: tries the package everywhere, and writes the tables of docs/environments.md from what was found. */
+import { execSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'batchnorm-environments-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const FOUND = join(folder, 'found');
+for (const script of ['test:package', 'test:platforms', 'test:browsers'])
+  execSync(`npm run ${script}`, { cwd: root, stdio: 'inherit', env: { ...process.env, FOUND, BROWSERS: '' } });
+
+const page = join(root, 'docs/environments.md');
+let text = readFileSync(page, 'utf8');
+for (const line of readFileSync(FOUND, 'utf8').trim().split('\n')) {
+  const { section, rows } = JSON.parse(line);
+  const head = '| where | how | backend() | checks |\n|---|---|---|---|';
+  const [begin, end] = [`<!-- ${section} -->\n`, '\n<!-- end -->'];
+  const at = text.indexOf(begin) + begin.length;
+  text = `${text.slice(0, at)}${head}\n${rows.join('\n')}${text.slice(text.indexOf(end, at))}`;
+}
+writeFileSync(page, text);
