@@ -1,6 +1,6 @@
 /* The kernels compiled natively, under AddressSanitizer and UndefinedBehaviorSanitizer, then under MemorySanitizer: the vectors,
  * hard data and cuts into pieces give the WebAssembly's results bit for bit, and the problems of golden.js the golden bits; then a
- * fuzzer runs for FUZZ_SECONDS, 30 unless given. */
+ * fuzzer runs for FUZZ_SECONDS, 30 unless given, under each. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -261,12 +261,13 @@ test('the golden bits', () => {
   );
 });
 
-test('fuzzing finds nothing', () => {
-  const binary = build('fuzz.c', 'fuzzer,address,undefined');
-  const seconds = process.env.FUZZ_SECONDS ?? '30';
-  const flags = [`-max_total_time=${seconds}`, '-seed=1', '-max_len=4096', '-len_control=0', '-print_final_stats=1'];
-  const { status, stderr } = spawnSync(binary, flags, { cwd: folder, encoding: 'utf8' });
-  assert.equal(status, 0, stderr.slice(-4000));
-  const [, runs] = stderr.match(/number_of_executed_units:\s*(\d+)/);
-  assert.ok(Number(runs) > 1000, `only ${runs} runs`);
-});
+for (const sanitizers of ['address,undefined', 'memory'])
+  test(`fuzzing finds nothing, under sanitizers: ${sanitizers}`, () => {
+    const binary = build('fuzz.c', `fuzzer,${sanitizers}`);
+    const seconds = process.env.FUZZ_SECONDS ?? '30';
+    const flags = [`-max_total_time=${seconds}`, '-seed=1', '-max_len=4096', '-len_control=0', '-print_final_stats=1'];
+    const { status, stderr } = spawnSync(binary, flags, { cwd: folder, encoding: 'utf8' });
+    assert.equal(status, 0, stderr.slice(-4000));
+    const [, runs] = stderr.match(/number_of_executed_units:\s*(\d+)/);
+    assert.ok(Number(runs) > 1000, `only ${runs} runs`);
+  });
