@@ -47,7 +47,8 @@ test('QEMU and foreign libraries', () => {
 
 for (const [processor, qemu, libraries, backend] of [
   ['arm64', 'qemu-aarch64-static', 'arm64', 'wasm-simd'],
-  ['armv7l', 'qemu-arm-static', 'armhf', 'wasm-simd'],
+  // Its vectors take subnormal numbers as zero.
+  ['armv7l', 'qemu-arm-static', 'armhf', 'js'],
   // Big-endian: the kernel's memory is little-endian, typed arrays on it are not.
   ['s390x', 'qemu-s390x-static', 's390x', 'js'],
 ])

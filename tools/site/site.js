@@ -86,15 +86,17 @@ const slug = (text) =>
     .replace(/\s/g, '-');
 const textOf = ({ children }) => children.map(({ content }) => content).join('');
 
-/** Where a link of the file `from` leads on the site: to a page or picture there, or else to the file on GitHub. */
-function translate(link, from) {
+/** Where a link of the file `from`, which is `here` on the site, leads there: to a file of the site, or else to one on GitHub. */
+function translate(link, from, here) {
   const own = link.replace(OWN, '');
   if (own.startsWith('#') || /^[a-z]+:/.test(own)) return link;
   const [path, anchor = ''] = own.split(/(?=#)/);
   const file = own === link ? posix.join(posix.dirname(from), path) : path;
   const target = pages.get(file) ?? (existsSync(`${SITE}/${file}`) ? file : undefined);
-  return (target ? posix.relative(posix.dirname(pages.get(from)), target) : BLOB + file) + anchor;
+  return (target ? posix.relative(posix.dirname(here), target) : BLOB + file) + anchor;
 }
+const translateAll = (html, from, here) =>
+  html.replace(/\b(href|src|srcset)="([^"]+)"/g, (_, name, link) => `${name}="${translate(link, from, here)}"`);
 
 /** The title of a Markdown file, and its HTML. */
 function render(file) {
@@ -108,8 +110,10 @@ function render(file) {
     token.attrSet('id', times === 0 ? anchor : `${anchor}-${times}`);
   });
   const html = markdown.renderer.render(tokens, markdown.options, {});
-  const links = html.replace(/\b(href|src|srcset)="([^"]+)"/g, (_, name, link) => `${name}="${translate(link, file)}"`);
-  return { title: textOf(tokens[tokens.findIndex(({ type }) => type === 'heading_open') + 1]), html: links };
+  return {
+    title: textOf(tokens[tokens.findIndex(({ type }) => type === 'heading_open') + 1]),
+    html: translateAll(html, file, pages.get(file)),
+  };
 }
 
 const rendered = new Map([...pages.keys()].map((file) => [file, render(file)]));
@@ -140,6 +144,8 @@ ${html}</main>
   );
 }
 cpSync('tools/site/style.css', `${SITE}/style.css`);
+const demo = 'demo/index.html';
+writeFileSync(`${SITE}/${demo}`, translateAll(readFileSync(demo, 'utf8'), demo, demo));
 
 /* ---- links ------------------------------------------------------------------------------------------------------------ */
 
