@@ -117,6 +117,8 @@ test('sizes of fold’s arguments', () => {
   for (const [size, , text] of NO_INTEGERS.filter(([given]) => typeof given !== 'object'))
     throws(() => call(size), RangeError, `fold: mean.shape must be [C], or that among ones; got [${text}]`);
   assert.deepEqual(call(4), fold(null, null, [1, 2, 3, 4], four));
+  const twoByTwo = { data: [1, 2, 3, 4], shape: [1, 2, 2] };
+  throws(() => fold(null, null, twoByTwo, four), RangeError, 'fold: mean.shape must be [C], or that among ones; got [1, 2, 2]');
 });
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------------------ */
