@@ -1,7 +1,7 @@
 #!/bin/sh
-# The only build: src → js/batchnorm.wasm, with all functions, and js/forward-binary.js and js/gradient-binary.js, which embed it in
-# two halves, so that a program that only normalizes does not carry the gradient. Each is stamped with what it was made from.
-# Prints their sizes, gzipped sizes and the sha256 of the first. Needs Node and Emscripten.
+# Builds js/batchnorm.wasm, with all functions, from src. Also builds js/forward-binary.js and js/gradient-binary.js, which embed it in
+# two halves, so that a program that only normalizes does not carry the gradient. Each file is stamped with its sources and compiler.
+# Prints the sizes, gzipped sizes, and the sha256 of js/batchnorm.wasm. Needs Node and Emscripten.
 set -eu
 cd "$(dirname "$0")"
 
@@ -19,8 +19,8 @@ fi
 forward='bn_statistics bn_moments bn_fold bn_normalize'
 gradient='bn_mask bn_gradient_sums bn_gradient_fold bn_gradient_input'
 
-# The features are named, since compilers' defaults differ. The loops are vectorized and unrolled by hand; what the
-# compiler would add there, and calls to memset for a handful of values, make the binary larger and no faster.
+# The features are named, since compilers' defaults differ. The loops are vectorized and unrolled by hand. More of that by the compiler,
+# or calls to memset for a few values, would make the binary larger but not faster.
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 emcc src/forward.c src/gradient.c -o "$temporary/all.wasm" -std=c11 -Wall -Wextra \
@@ -31,7 +31,7 @@ emcc src/forward.c src/gradient.c -o "$temporary/all.wasm" -std=c11 -Wall -Wextr
   -sIMPORTED_MEMORY=1 -sALLOW_MEMORY_GROWTH=1 -sINITIAL_MEMORY=65536 -sMAXIMUM_MEMORY=4294967296 \
   -sEXPORTED_FUNCTIONS="$(echo $forward $gradient | sed 's/bn_/_&/g; s/ /,/g')"
 
-# What emcc exports for JavaScript of its own has no use here.
+# Removes everything that emcc exports for its own JavaScript, which is not used here.
 binaryen=$(em-config BINARYEN_ROOT)
 cut() { # file, functions
   for name in $2; do
@@ -51,10 +51,10 @@ import { gzipSync } from 'node:zlib';
 
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex');
 const sources = ['build.sh', 'src/batchnorm.h', 'src/forward.c', 'src/gradient.c', 'src/shared.h', 'src/simd.h'];
-// The version, too: copies of the package that share their kernels must agree on the JavaScript around them.
+// The version is included, since copies of the package that share their kernels must also have the same JavaScript.
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 const stamp = sha256(version, ...sources.map((file) => readFileSync(file)));
-// A custom section tells the JavaScript whether a module that it is given belongs to it.
+// A custom section tells the JavaScript whether a given module belongs to it.
 const contract = stamp.slice(0, 8);
 const section = Buffer.from(`\x09batchnorm${contract}`);
 const report = (file, wasm) =>
@@ -65,8 +65,9 @@ writeFileSync('js/batchnorm.wasm', all);
 report('js/batchnorm.wasm', all);
 for (const half of ['forward', 'gradient']) {
   const wasm = readFileSync(`${process.env.TEMPORARY}/${half}.wasm`);
-  // A byte, 5 more to have the prefix of SIMD among them, is one character up to 85, from '#' on; a higher one has a prefix for
-  // its 86s before it. Equal bytes stay equal text, which gzip finds: a quarter smaller than base64.
+  // 5 is added to each byte, modulo 256, so that the prefix byte of SIMD instructions becomes small. A byte up to 85 is one character,
+  // starting at '#'; a larger byte has a character in front that stands for its multiple of 86. Equal bytes always become the same text,
+  // so gzip compresses it well: the result is a quarter smaller than base64.
   const text = [...wasm]
     .map((byte) => (byte + 5) % 256)
     .map((byte) => ['', ' ', '!'][Math.floor(byte / 86)] + String.fromCharCode(35 + (byte % 86)))

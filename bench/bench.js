@@ -1,7 +1,8 @@
-/* How fast, and how exact: this package by copies and in an arena, plain JavaScript, and a copy of X, in one process; training,
- * inference and the gradient.
+/* Measures speed and exactness, in training, inference and the gradient: of this package, with tensors that it copies and with
+ * tensors in an arena, of plain JavaScript, and of a copy of X, all in one process.
  *   npm run bench [-- --json] [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
- * Seeded; every variant is verified against float64 before it is timed; variants take turns; medians with quartiles. */
+ * Data are seeded. Every variant is verified against float64 before it is timed. Variants alternate. Reports medians with
+ * quartiles. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,9 +22,9 @@ import { quartiles } from './samples.js';
 
 const args = process.argv.slice(2);
 const json = args.includes('--json');
-/** Seconds to spend on a shape and mode. */
+/** Seconds per shape and mode. */
 const SECONDS = args.includes('--quick') ? 1 : 5;
-/** Milliseconds to warm up each variant: compilers work while the program runs, and take time rather than calls. */
+/** Milliseconds to warm up each variant. Compilers run in the background, so they need time rather than a number of calls. */
 const WARM = 400;
 for (const arg of args)
   if (!/^--(json|quick)$/.test(arg) && !PLACE.test(arg))
@@ -34,14 +35,14 @@ const places = chosen.length > 0 ? chosen : PLACES;
 const root = fileURLToPath(new URL('..', import.meta.url));
 const print = (...words) => json || console.log(...words);
 
-/** The copy that a variant is measured by, between arrays of the same kind. */
+/** The name of the copy that a variant is compared with: one between arrays of the same kind. */
 const copyOf = (name) => (name.includes('arena') ? 'copy, arena' : 'copy X → out');
 
 const MB = 2 ** 20;
 const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
 const naiveFunctions = { forward: (...args) => call(naive, ...args) };
 
-/** A problem's variants by name: what each computes, null for a copy, and a function that does. */
+/** A problem, and its variants by name: the problem that each computes (null for a copy), and a function that runs it. */
 function prepare(place, mode) {
   const { shape } = place;
   const given = problemOf(place, mode);
@@ -69,7 +70,7 @@ function prepare(place, mode) {
     Object.assign(variants, {
       'copy, fresh': copy(() => X.data.slice()),
       'batchnorm, fresh': way(ours, given, {}),
-      // What works in place does so on `out`, lest a third array push the others out of the cache.
+      // The variant in place works on `out`, because a third array would push the others out of the cache.
       'batchnorm, in place': way(ours, { ...given, X: { data: out, shape } }, { out }),
       'batchnorm, arena in place': way(ours, { ...at, X: to }, { out: to }),
       'tuned JS, fresh': way(tunedFunctions, given, {}),
@@ -83,7 +84,7 @@ function prepare(place, mode) {
   return { given, variants };
 }
 
-/** All that the tuned gradient computes, compared with the package's twin of its kernel; others are judged on some channels alone. */
+/** Compares all results of the tuned gradient with the package's plain JavaScript. (largestError checks only some of the channels.) */
 function verifyTunedGradient(given) {
   const [mine, twin] = [tunedFunctions, { gradient: (...args) => callGradient(differentiatePlain, ...args) }].map((functions) =>
     callOf(functions, given)(),
@@ -120,7 +121,7 @@ function measure(place, mode) {
     for (let i = 0; i < 3 || performance.now() < end; i++) variants[name].run();
   }
   const samples = Object.fromEntries(names.map((name) => [name, []]));
-  /* Those that allocate take turns among themselves: their buffers are freed, by another thread, in the next one's time. */
+  /* Variants that allocate alternate among themselves, because another thread frees their buffers while the next variant is timed. */
   const fresh = names.filter((name) => name.includes('fresh'));
   for (const group of [names.filter((name) => !fresh.includes(name)), fresh]) {
     const end = performance.now() + SECONDS * 1000 * (group.length / names.length);
@@ -128,7 +129,7 @@ function measure(place, mode) {
       group.forEach((_, k) => {
         const name = group[(k + round) % group.length];
         const { run } = variants[name];
-        run(); // untimed: what came before leaves the caches to it
+        run(); // not timed: fills the caches with this variant's data
         const begin = process.hrtime.bigint();
         for (let i = 0; i < inner; i++) run();
         samples[name].push(Number(process.hrtime.bigint() - begin) / inner);
@@ -164,7 +165,7 @@ function report(result) {
 
 const inCopies = (result, name) => median(result, name) / median(result, copyOf(name));
 
-/** Every shape in one line: nanoseconds per value, and how many copies between arrays of the same kind that is. */
+/** Prints one line per shape and mode: nanoseconds per value, and that time divided by a copy's between arrays of the same kind. */
 function overview(results) {
   const columns = {
     'by copies': 'batchnorm, out',
@@ -192,7 +193,7 @@ function overview(results) {
   }
 }
 
-/** What an app ships, minified and gzipped (gzip -9), of these names. */
+/** The size of a bundle that imports these names, minified and gzipped (gzip -9). */
 function shippedBytes(names) {
   const { outputFiles } = buildSync({
     stdin: { contents: `export ${names} from './js/index.js'`, resolveDir: root },
@@ -202,12 +203,12 @@ function shippedBytes(names) {
     write: false,
     legalComments: 'none',
   });
-  // Node's own zlib compresses one percent less.
+  // gzip compresses one percent better than Node's own zlib, which is used if gzip is missing.
   const { stdout } = spawnSync('gzip', ['-9'], { input: outputFiles[0].contents });
   return (stdout ?? gzipSync(outputFiles[0].contents, { level: 9 })).length;
 }
 
-/** Milliseconds from import to the first result, beyond Node's own start, in processes of their own by turns. */
+/** Milliseconds from import to the first result, without Node's own start: the difference between two processes, which alternate. */
 function startMilliseconds() {
   const folder = mkdtempSync(join(tmpdir(), 'batchnorm-'));
   writeFileSync(join(folder, 'empty.mjs'), '');
@@ -227,7 +228,7 @@ function startMilliseconds() {
   return quartiles(times.first)[1] - quartiles(times.empty)[1];
 }
 
-/** The worst ratio over the results that a row of the table is about, and where. */
+/** The worst ratio among the results that a row of the table covers, and its place. */
 function worst(results, applies, ratio, better) {
   let found = null;
   for (const result of results)

@@ -1,10 +1,10 @@
-/* What the benchmarks run on: shapes, seeded problems, the largest error. In Node and in pages. */
+/* The problems of the benchmarks: shapes, seeded data, and the largest error of a result. Runs in Node and in pages. */
 import { moments } from '../js/index.js';
 import { normalTensor, sizeOf } from '../tests/data.js';
 import { gradientReference } from '../tests/gradient-reference.js';
 import { reference, ulp } from '../tests/reference.js';
 
-/** A shape, and which of its dimensions is the channels'. @typedef {{ shape: number[], axis: number }} Place */
+/** A shape, and the index of its channel dimension. @typedef {{ shape: number[], axis: number }} Place */
 
 export const PLACES = [
   ...[
@@ -29,7 +29,7 @@ export const PLACES = [
 
 export const MODES = ['training', 'inference', 'gradient'];
 
-/** How a place is written on the command line: 8,64,56,56, or with its channels last 8,56,56,64,last. */
+/** A place on the command line: 8,64,56,56, or 8,56,56,64,last if the channels are the last dimension. */
 export const PLACE = /^\d+(,\d+)+(,last)?$/;
 
 /** @param {string} text @returns {Place} */
@@ -42,7 +42,8 @@ export function placeOf(text) {
 /** @param {Place} place */
 export const nameOf = ({ shape, axis }) => `(${shape.join(', ')})${axis === -1 ? ' last' : ''}`;
 
-/** As the package sees them: what lies before the channels, the channels, what lies after. @param {Place} place */
+/** Its dimensions as the package sees them: the product of the sizes before the channels, the channels, and the product after
+ * them. @param {Place} place */
 export function dimensionsOf({ shape, axis }) {
   const k = axis < 0 ? axis + shape.length : axis;
   return { batch: sizeOf(shape.slice(0, k)), channels: shape[k], spatial: sizeOf(shape.slice(k + 1)) };
@@ -50,15 +51,15 @@ export function dimensionsOf({ shape, axis }) {
 
 const perChannel = (channels, value) => new Float32Array(channels).fill(value);
 
-/** A forward call: X, the arguments after it up to training, its options. */
+/** A forward call: X, the arguments from gamma to training, and the options. */
 export function problem(shape, training, axis = 1) {
   const { channels } = dimensionsOf({ shape, axis });
-  // In place, inference is applied to its own output again and again: scale 0.75 keeps that within bounds.
+  // In place, inference is repeatedly applied to its own output. A scale of 0.75 keeps the values bounded.
   const rest = [...[1.5, 0.25, 0.5, 4].map((value) => perChannel(channels, value)), 0.1, 1e-5, training];
   return { shape, axis, X: normalTensor(shape, 42, 0.5, 2), rest, options: { axis } };
 }
 
-/** A gradient's call, with the statistics that the forward call saves. */
+/** A gradient call, with the statistics that a forward call saves. */
 export function gradientProblem(shape, axis = 1) {
   const { X, rest } = problem(shape, true, axis);
   const { mean, variance } = moments(X, { axis });
@@ -71,22 +72,23 @@ export function gradientProblem(shape, axis = 1) {
 export const problemOf = ({ shape, axis }, mode) =>
   mode === 'gradient' ? gradientProblem(shape, axis) : problem(shape, mode === 'training', axis);
 
-/** The same through relu. */
+/** The same problem with relu. */
 export const withRelu = (given) => ({ ...given, options: { ...given.options, relu: true } });
 
-/** What calls one of the package's functions, or of those that are called alike, on a problem; returns its triple. */
+/** A function that runs a problem with one of these functions, which take the same arguments as the package's, and returns the results. */
 export function callOf({ forward, gradient }, { X, rest, gradOutput, options }, more) {
   const all = { ...options, ...more };
   return gradOutput ? () => gradient(gradOutput, X, all) : () => forward(X, ...rest, all);
 }
 
-/** An array to copy to. It starts a cache line into its memory: malloc puts an array of some pages next to another 16 bytes beyond
- * a multiple of a page from it, where the C library copies twenty times as slowly on some processors (glibc on AMD's Zen 4). */
+/** An array to copy to. It starts one cache line after the beginning of its memory. Without that, malloc may place two arrays 16
+ * bytes more than whole pages apart, and glibc then copies twenty times as slowly on some processors (AMD's Zen 4). */
 export const arrayOf = (length) => new Float32Array(new ArrayBuffer(4 * length + 64), 64, length);
 
 /**
- * What a problem's results are exactly, for some of its channels, about a quarter of a million values: where the channel's slabs
- * begin; its values, and of each the magnitude that errors are measured by; of a gradient likewise its gradGamma and gradBeta.
+ * The exact results of a problem, for some of its channels (about a quarter of a million values). For each of these channels:
+ * where its slabs begin, its values, the size by which the error of each value is measured, and for a gradient also gradGamma and
+ * gradBeta.
  */
 function exactChannels(given) {
   const { X, rest, gradOutput, options } = given;
@@ -111,10 +113,10 @@ function exactChannels(given) {
       const exact = gradientReference(only(gradOutput), only(X), own);
       const { gradInput, gradGamma, gradBeta, P, R } = exact;
       const [{ count, rms, uncertain }] = exact.channels;
-      // So many gradients as large as these sum up to about this.
+      // A sum of `count` gradients of this size is about as large as this.
       const least = rms * Math.sqrt(count);
       const totals = [gradGamma[0], gradBeta[0]].map((value) => ({ value, size: Math.max(Math.abs(value), least) }));
-      // Where rounding decides what relu lets through, the channel tells nothing.
+      // If rounding decides which values relu lets through, no result of the channel can be judged.
       if (uncertain > 0) return { c, slabs: [], totals: [] };
       return { c, slabs, values: gradInput, sizeAt: (i) => Math.max(P[i], R[i]), totals };
     }
@@ -126,12 +128,13 @@ function exactChannels(given) {
   });
 }
 
-/* Computed once a problem: in some engines it takes longer than the calls that it judges. */
+/* Computed once per problem, because in some engines this takes longer than the calls that are judged. */
 const exacts = new WeakMap();
 
 /**
- * The largest error over some of the channels, in units in the last place: of an output, of max(|y|, |beta|, |p|), p being y less
- * beta; of a gradient, of the larger of the two terms whose difference gradInput is, and of the sums or what such sums come to.
+ * The largest error in some of the channels, in units in the last place. For an output y, the unit is that of max(|y|, |beta|, |y
+ * − beta|). For gradInput, it is that of the larger of the two terms whose difference it is. For gradGamma and gradBeta, it is
+ * that of the result, or of √count · the root mean square of the gradients, if that is larger.
  * @param {ArrayLike<number>[]} results the output; or gradInput, gradGamma and gradBeta
  */
 export function largestError([main, ...sums], given) {

@@ -1,8 +1,8 @@
-/* Where the time of a call goes: each of the kernel's functions, and the rest, most of which is copies.
+/* Measures where the time of a call goes: into each of the kernel's functions, and into the rest, most of which is copying.
  *   node bench/parts.js [--quick] [8,64,56,56 8,56,56,64,last …]
- * js/kernel.js takes a kernel over a memory of its own through its plan, with a clock around each function, so that every piece
- * is timed where it lies in a call, in a cache or in memory. The clock itself costs some 0.1 µs per piece. Verified before it is
- * timed; ways alternate; medians. */
+ * js/kernel.js runs a kernel with a memory of its own, and a clock around each function. So every piece is timed where it is in a
+ * real call: in a cache, or in memory. The clock itself takes about 0.1 µs per piece. Results are verified before they are timed.
+ * Ways alternate. Reports medians. */
 import { readFileSync } from 'node:fs';
 import { call, callGradient } from '../js/call.js';
 import { normalizeBy } from '../js/forward.js';
@@ -16,7 +16,7 @@ import { machine } from './machine.js';
 import { quartiles } from './samples.js';
 
 const args = process.argv.slice(2);
-/** Milliseconds to warm up each way, and to measure all of a shape and mode. */
+/** Milliseconds to warm up each way, and to measure all ways of a shape and mode. */
 const [WARM, MEASURE] = args.includes('--quick') ? [20, 100] : [400, 3000];
 /** The functions that run in each mode. */
 const GRADIENT = ['bn_fold', 'bn_gradient_sums', 'bn_gradient_fold', 'bn_gradient_input'];
@@ -32,13 +32,13 @@ const given = args.filter((argument) => argument !== '--quick');
 const places = (given.length > 0 ? given : ['8,64,56,56', '32,256,14,14', '128,32,28,28', '32,64,112,112']).map(placeOf);
 const module = new WebAssembly.Module(readFileSync(new URL('../js/batchnorm.wasm', import.meta.url)));
 
-/** Milliseconds in each function since they were last taken: of the kernels below, one of which runs at a time. */
+/** Milliseconds spent in each function since the last reset, by whichever of the kernels below is running. */
 const spent = {};
 const reset = () => {
   for (const name of FUNCTIONS) spent[name] = 0;
 };
 
-/** A kernel that tells what it last planned. */
+/** A kernel that keeps its last task, so that its plan can be printed. */
 class Watched extends Kernel {
   run(dimensions, task, ...rest) {
     this.task = task;
@@ -47,8 +47,9 @@ class Watched extends Kernel {
 }
 
 /**
- * Two kernels over one memory: one whose functions are timed, and one whose functions do nothing, which leaves the copies.
- * @param {number} bytes of the memory @param {number} begin of the work area in it
+ * Two kernels with the same memory: one whose functions are timed, and one whose functions do nothing, so that only the copies
+ * remain.
+ * @param {number} bytes of the memory @param {number} begin the work area's first byte
  */
 function kernels(bytes, begin) {
   const pages = bytes / 2 ** 16;
@@ -66,13 +67,14 @@ function kernels(bytes, begin) {
 
 const whole = { forward: batchNormalization, gradient: batchNormalizationGradient };
 
-/** The package's functions, on another kernel. */
+/** The package's functions with another kernel. */
 const functionsOn = (kernel) => ({
   forward: (...args) => call((problem, out) => normalizeBy(kernel, problem, out), ...args),
   gradient: (...args) => callGradient((job, ...results) => differentiateBy(kernel, job, ...results), ...args),
 });
 
-/** The ways to call, by name: what is timed in each, its output, its kernel, the bytes of the work area, whether X is at home. */
+/** The ways to call, by name. Each has the functions to time, its output and its kernel; `work` is the size of the work area in
+ * bytes, and `home` is whether X is in the kernel's memory. */
 function waysOf(problem) {
   const { shape, X, gradOutput } = problem;
   const n = X.data.length;
@@ -85,14 +87,14 @@ function waysOf(problem) {
     if (source) tensor.data.set(source.data);
     return tensor;
   });
-  // Memories as large as the package's own, with tensors at the same places.
+  // These memories are as large as the package's own, and tensors have the same addresses.
   const away = kernels(own, BEGIN);
   const home = kernels(from.data.buffer.byteLength, end);
   new Float32Array(home.buffer).set(new Float32Array(from.data.buffer, 0, end / 4));
   const [x, y, g] = [from, to, grad].map(({ data }) => ({ data: new Float32Array(home.buffer, data.byteOffset, n), shape }));
   const within = (tensor, gradient) => ({ ...problem, X: tensor, gradOutput: gradOutput && gradient });
   const way = (kernel, source, out, wholeSource, wholeOut, more) => ({
-    /** What works in place needs X in its output. */
+    /** A call in place needs X in its output. */
     fill: () => {
       out.data.set(X.data);
       wholeOut.data.set(X.data);
@@ -115,12 +117,12 @@ function waysOf(problem) {
       work: home.buffer.byteLength - end,
       home: true,
     }),
-    // In place, a gradient would be one of another gradient in every call.
+    // Not for gradients: in place, each call would take the result of the last one as its gradOutput.
     ...(gradOutput ? {} : { 'arena in place': way(home.timed, within(y), y, within(to), to, {}) }),
   };
 }
 
-/** What a way computes is right, and the package's own to the bit. */
+/** Checks that a way's results are right, and bit for bit those of the package. */
 function verify(name, { fill, timed, whole }, problem) {
   const dataOf = (run) => {
     fill();
@@ -149,7 +151,7 @@ for (const place of places)
       samples[part][way] ??= [];
       samples[part][way].push((milliseconds * 1e6) / n);
     };
-    /** What is timed as a whole, after one that is not, which leaves it the caches. */
+    /** Times a run as a whole, after one that is not timed and fills the caches. */
     const time = (way, part, run) => {
       if (run === undefined) return;
       run();

@@ -1,11 +1,11 @@
-/* Batch normalization in plain JavaScript: tuned as far as it goes, the gradient too, and as one would first write it. All sum in
- * double and round once. Tuned does without what makes the package's own twin of its kernel, js/plain.js, exact far from zero,
- * and without relu. */
+/* Batch normalization and its gradient in plain JavaScript, tuned as far as possible; and batch normalization as one would first
+ * write it. All of them sum in double and round once. The tuned functions have no relu, and lack the corrections that make the
+ * package's own plain JavaScript, js/plain.js, exact far from zero. */
 
 import { call, callGradient } from '../js/call.js';
 
 /**
- * Deviations from a center, squared or not.
+ * The sum of the deviations from a center, or of their squares.
  * @param {Float32Array} x @param {number} begin @param {number} row @param {number} spatial
  * @param {number} center @param {boolean} squared
  */
@@ -35,13 +35,13 @@ function sum(x, begin, row, spatial, center, squared) {
   return s0 + s1 + (s2 + s3);
 }
 
-/* Slabs too short for loops of their own go four rows at a time, all channels in turn: a channel's numbers are fetched once for
- * four rows, and its sums as well. */
+/* Slabs that are too short for a loop of their own are processed four rows at a time, channel by channel. So a channel's numbers
+ * and sums are loaded once per four rows. */
 
 /** @param {{ batch: number, spatial: number }} dimensions */
 const inColumns = ({ batch, spatial }) => spatial < 64 && batch > 3;
 
-/** How many values come before the rows that are left after all fours. @param {number} length @param {number} row */
+/** How many values are in complete groups of four rows. @param {number} length @param {number} row */
 const inFours = (length, row) => length - (length % (4 * row));
 
 /** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} end @param {number} mean @param {number} scale @param {number} shift */
@@ -79,7 +79,7 @@ function tunedSlabs({ x, batch, channels, spatial, gamma, beta, mean, variance, 
   }
 }
 
-/** Sums of deviations from each channel's center, squared or not. */
+/** Per channel, the sum of the deviations from its center, or of their squares. */
 function columnSums(x, spatial, centers, squared) {
   const sums = new Float64Array(centers.length);
   const row = sums.length * spatial;
@@ -141,13 +141,13 @@ function tunedColumns({ x, batch, channels, spatial, gamma, beta, mean, variance
       for (const end = i + spatial; i < end; i++) out[i] = (x[i] - means[c]) * scales[c] + shifts[c];
 }
 
-/** The gradient in training, with statistics given and an output. @type {import('../js/call.js').Differentiate} */
+/** The gradient in training, with given statistics and an `out`. @type {import('../js/call.js').Differentiate} */
 export function tunedGradient(job, out, gradGamma, gradBeta) {
   if (inColumns(job)) gradientColumns(job, out, gradGamma, gradBeta);
   else gradientSlabs(job, out, gradGamma, gradBeta);
 }
 
-/** What a channel's gradients are made of, from its sums: out = g · scale + (x · slope + constant). */
+/** The coefficients of a channel's gradInput, g · scale + (x · slope + constant), from its sums. Also writes gradBeta and gradGamma. */
 function coefficients({ gamma, mean, variance, epsilon, batch, spatial }, c, total, products, gradGamma, gradBeta) {
   const count = batch * spatial;
   const invStd = 1 / Math.sqrt(variance[c] + epsilon);
@@ -276,7 +276,7 @@ function gradientColumns(job, out, gradGamma, gradBeta) {
       for (const end = i + spatial; i < end; i++) out[i] = g[i] * scales[c] + (x[i] * slopes[c] + constants[c]);
 }
 
-/** As the definition reads. @type {import('../js/call.js').Normalize} */
+/** A direct translation of the definition. @type {import('../js/call.js').Normalize} */
 export function naive({ x, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training }, out) {
   for (let c = 0; c < channels; c++) {
     if (training) {
@@ -299,7 +299,7 @@ export function naive({ x, batch, channels, spatial, gamma, beta, mean, variance
   }
 }
 
-/** The tuned functions behind the package's checks and allocations: called as the package's own are. */
+/** The tuned functions with the package's checks and allocations. They are called like the package's own. */
 export const tunedFunctions = {
   forward: (...args) => call(tuned, ...args),
   gradient: (...args) => callGradient(tunedGradient, ...args),

@@ -1,12 +1,13 @@
-/* npm run example:arena: a small network in inference, its tensors in an arena. Every layer is a sum over neighbours, batch
- * normalization and a ReLU, from one tensor to the other and back. Nothing is allocated or copied from step to step. */
+/* npm run example:arena: a small network in inference, whose tensors are in an arena. Every layer consists of a sum over
+ * neighbours, batch normalization and a ReLU. Two tensors take turns as input and output, so that no step allocates or copies
+ * anything. */
 import { Arena, batchNormalization } from '../js/index.js';
 
 const SHAPE = [8, 32, 32, 32];
 const LAYERS = 6;
 const STEPS = 20;
 
-/** Each value plus half of the one after it, as a stand-in for a convolution. */
+/** Each value plus half of the next one: a stand-in for a convolution. */
 function mix(from, to) {
   for (let i = 0; i < from.length - 1; i++) to[i] = from[i] + 0.5 * from[i + 1];
 }
@@ -24,7 +25,7 @@ const layers = Array.from({ length: LAYERS }, (_, k) => ({
   variance: new Float32Array(channels).fill(1),
 }));
 
-/** Runs the network on tensors made by `tensor`. Returns the time it takes to normalize, in ms, and a number for its result. */
+/** Runs the network on tensors made by `tensor`. Returns the time spent in batch normalization, in ms, and the sum of the result. */
 function run(tensor) {
   const [input, output] = [tensor(SHAPE), tensor(SHAPE)];
   let time = 0;

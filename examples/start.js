@@ -1,4 +1,4 @@
-/* npm run example: normalizes a worked example and a batch of photographs, in training and then in inference, and shows it. */
+/* npm run example: normalizes a worked example and a batch of photographs, in training and then in inference, and prints the results. */
 import { readFileSync } from 'node:fs';
 import { batchNormalization } from '../js/index.js';
 

@@ -1,6 +1,6 @@
-/* npm run example:train: trains a deep, narrow network to tell three spirals apart, with and without batch normalization: the same
- * data, initial weights and batches, at three learning rates. Without it the network gets there too, at two of the three rates, in
- * twice as many steps. Everything except batch normalization is written out here. */
+/* npm run example:train: trains a deep, narrow network to tell three spirals apart, with and without batch normalization, at
+ * three learning rates. Data, initial weights and batches are the same. Without batch normalization, the network also learns the
+ * task at two of the three rates, but in twice as many steps. Everything except batch normalization is written out here. */
 import { fileURLToPath } from 'node:url';
 import { BatchNorm } from 'batchnorm';
 
@@ -87,7 +87,7 @@ class Dense {
   }
 }
 
-/** Replaces BatchNorm, which includes a ReLU, in the comparison. */
+/** Takes the place of BatchNorm, which includes a ReLU, in the network without batch normalization. */
 class Relu {
   forward({ data, shape }) {
     this.output = data.map((value) => Math.max(0, value));
@@ -146,7 +146,7 @@ export function train({ steps = STEPS, batchNormalization = true, rate = 0.03, o
     onStep(step, loss);
   }
 
-  for (const layer of normalizations) layer.training = false; // from here on with the running statistics
+  for (const layer of normalizations) layer.training = false; // from here on, use the running statistics
   const { points, labels } = spirals(3000, seeded(2));
   const { data } = forward(points);
   const isCorrect = (label, b) => {

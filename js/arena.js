@@ -1,18 +1,18 @@
-/* Memory for the user's tensors, which are computed where they lie. */
+/* Memory for the user's tensors, so that calls need not copy them. */
 
 import { BEGIN, isOverflow, makeHome } from './loader.js';
 import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from './tensor.js';
 
 /** @import { NewArray, Sizes, Tensor } from './index.js' */
 
-/** Bytes in whole cache lines of 64, with which tensors begin and end. @param {number} bytes */
+/** Rounds up to whole cache lines of 64 bytes, so that each tensor begins with one. @param {number} bytes */
 const lines = (bytes) => 64 * Math.ceil(bytes / 64);
 
 /**
- * Memory for tensors that `batchNormalization` and its gradient work on where they lie, without copying them. Its size is fixed, since memory
- * that grows detaches all its arrays, and single tensors are not given back: `reset` gives back all of them. The memory is
- * freed when neither the arena nor a tensor of it is reachable. It takes 2 MB more than its tensors, so make one, not many. If
- * WebAssembly is unavailable, an arena is plain memory, and everything works alike.
+ * Memory for tensors that `batchNormalization` and its gradient use without copying them. Its size is fixed, because memory that
+ * grows detaches all its arrays. Tensors cannot be freed one by one: `reset` frees all of them. The memory itself is freed once
+ * neither the arena nor any of its tensors is reachable. An arena takes 2 MB in addition to its tensors, so make one rather than
+ * many. If WebAssembly is unavailable, an arena is ordinary memory and works the same way.
  *
  * @example
  * const arena = new Arena(1024);
@@ -28,8 +28,8 @@ export class Arena {
 
   /**
    * @param {number} bytes room for tensors, rounded up to a multiple of 64
-   * @throws {TypeError} if bytes is no number
-   * @throws {RangeError} if it is no positive integer, or more than there is memory for
+   * @throws {TypeError} if bytes is not a number
+   * @throws {RangeError} if it is not a positive integer, or if that much memory is not available
    */
   constructor(bytes) {
     if (!(isSize(bytes) && bytes > 0)) fail(errorOf(bytes), 'Arena: bytes', 'be a positive integer', describe(bytes));
@@ -47,7 +47,7 @@ export class Arena {
     return this.#end - BEGIN;
   }
 
-  /** Room that is left, in bytes. @returns {number} */
+  /** Free room, in bytes. @returns {number} */
   get bytesFree() {
     return this.#end - this.#next;
   }
@@ -56,8 +56,8 @@ export class Arena {
    * A new tensor of zeros. It takes a multiple of 64 bytes.
    * @param {Sizes} shape
    * @returns {Tensor<NewArray>}
-   * @throws {TypeError} if shape is no array
-   * @throws {RangeError} if it holds anything but up to 8 non-negative integers, or does not fit
+   * @throws {TypeError} if shape is not an array
+   * @throws {RangeError} if it is not up to 8 non-negative integers, or if the tensor does not fit
    */
   tensor(shape) {
     const sizes = listOf(shape);
@@ -69,13 +69,13 @@ export class Arena {
     if (bytes > this.bytesFree)
       fail(RangeError, 'Arena: shape', `fit in ${this.bytesFree} free bytes`, `${describeShape(sizes)}, ${bytes} bytes`);
     const data = new Float32Array(this.#buffer, this.#next, length).fill(0);
-    // −0 is 0.
+    // Adding 0 turns −0 into 0.
     const tensor = { data, shape: sizes.map((size) => size + 0) };
     this.#next += bytes;
     return tensor;
   }
 
-  /** Forgets all tensors. Their memory goes to new ones: do not use them any more, since their values will change. */
+  /** Frees all tensors. New tensors will reuse their memory: do not use the old ones any more, since their values will change. */
   reset() {
     this.#next = BEGIN;
   }

@@ -1,4 +1,4 @@
-/* The calls, whatever computes them: arguments → job → results. */
+/* The public calls, with the kernel or in plain JavaScript: arguments → job → results. */
 
 import { isFloat32Array, typeName } from './tensor.js';
 import { validate, validateGradient, validateMoments } from './validate.js';
@@ -6,11 +6,11 @@ import { validate, validateGradient, validateMoments } from './validate.js';
 /** @import { GradientJob, Layout, Problem, Statistic } from './validate.js' */
 
 /**
- * Computes what batchNormalization returns: into `out`, and in training the batch's statistics into the problem's; without an `out`
- * these alone.
+ * Computes the output into `out` and, in training, the batch's statistics into the problem's mean and variance. If `out` is null,
+ * it computes the statistics alone.
  * @callback Normalize
  * @param {Problem} problem not empty
- * @param {Float32Array | null} out as long as problem.x, of which it may be the very memory
+ * @param {Float32Array | null} out as long as problem.x; may be the same memory
  * @returns {void}
  */
 
@@ -18,7 +18,7 @@ import { validate, validateGradient, validateMoments } from './validate.js';
  * Computes gradients.
  * @callback Differentiate
  * @param {GradientJob} job not empty
- * @param {Float32Array | null} out as long as job.gradOutput, of which it may be the very memory; null: not wanted
+ * @param {Float32Array | null} out receives gradInput; as long as job.gradOutput, and may be the same memory; null: not wanted
  * @param {Float32Array} gradGamma @param {Float32Array} gradBeta
  * @returns {void}
  */
@@ -84,6 +84,7 @@ export function callMoments(normalize, X, options) {
 /** @param {Statistic} data @param {Layout} layout */
 const asPerChannel = (data, { perChannel }) => ({ data, shape: [...perChannel] });
 
-/** A tensor for the new value of a running statistic, of the same kind of numbers. @param {Statistic | null} given @param {Layout} layout */
+/** A new tensor for a running statistic: in double if the old one is, otherwise in float32. @param {Statistic | null} given
+ * @param {Layout} layout */
 const emptyLike = (given, layout) =>
   asPerChannel(new (typeName(given) === 'Float64Array' ? Float64Array : Float32Array)(layout.channels), layout);

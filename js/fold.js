@@ -5,12 +5,12 @@ import { checkEpsilon, checkVariance } from './validate.js';
 
 /** @import { PerChannel } from './index.js' */
 
-/** The numbers of a tensor or its bare data. @param {string} name @param {any} given @param {number} [channels] */
+/** The numbers of a tensor, or of an array without a shape. @param {string} name @param {any} given @param {number} [channels] */
 function unwrap(name, given, channels) {
   const argument = `fold: ${name}`;
   const { data, sizes, offset } = read(argument, given, 'be an array');
   const size = sizes?.every(isSize) ? sizeOf(sizes) : channels;
-  // [C], or C among ones, wherever X has its channels.
+  // [C], or a shape whose other sizes are 1: any dimension of X may be the channels'.
   if (sizes && !sizes.every((one) => isSize(one) && (one === 1 || one === size)))
     fail(RangeError, `${argument}.shape`, `be [${channels ?? 'C'}], or that among ones`, describeShape(sizes));
   return numbersOf(sizes ? `${argument}.data` : argument, data, channels ?? size, offset);
@@ -22,19 +22,19 @@ function unwrap(name, given, channels) {
  *     scale = gamma / sqrt(variance + epsilon)
  *     shift = beta − mean · scale
  *
- * This is how batch normalization merges into the convolution or dense layer before it: multiply the weights of output channel c by
- * scale[c], and its bias b becomes b · scale[c] + shift[c]. Both are doubles, so that folded weights are rounded once. Far from zero,
- * where |mean| is many standard deviations, `x · scale + shift` cancels and loses digits in float32; batchNormalization, which
- * subtracts the mean first, does not.
+ * Use it to merge batch normalization into the convolution or dense layer before it: multiply the weights of output channel c by
+ * scale[c], and replace its bias b by b · scale[c] + shift[c]. Scale and shift are doubles, so that folded weights are rounded
+ * only once. If |mean| is many standard deviations, `x · scale + shift` cancels and loses digits in float32. batchNormalization
+ * subtracts the mean first, and does not lose them.
  *
- * A variance may be negative, as long as variance + epsilon is not. If that is 0, the scale is infinite, as the formula says. NaN
- * and infinity stay in their channel. No argument is changed.
+ * A variance may be negative, as long as variance + epsilon is not. If variance + epsilon is 0, the formula makes the scale
+ * infinite. NaN and infinity stay in their channel. No argument is changed.
  *
- * @param {PerChannel | null} gamma C numbers, or null: 1
- * @param {PerChannel | null} beta C numbers, or null: 0
- * @param {PerChannel} mean the running mean: C numbers, bare or a tensor of shape [C] or, for instance, [1, C, 1, 1]
+ * @param {PerChannel | null} gamma C numbers, or null, which means 1
+ * @param {PerChannel | null} beta C numbers, or null, which means 0
+ * @param {PerChannel} mean the running mean: an array of C numbers, or a tensor of shape [C] or, for instance, [1, C, 1, 1]
  * @param {PerChannel} variance the running variance, likewise
- * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
+ * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance (not to the standard deviation)
  * @returns {[scale: Float64Array, shift: Float64Array]} C values each
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value

@@ -1,9 +1,9 @@
-/* batchNormalization through a kernel: the order of its steps. */
+/* batchNormalization with the WebAssembly kernel: the order of its steps. */
 
 /** @import { Kernel, Range } from './kernel.js' */
 /** @import { Problem, Statistic } from './validate.js' */
 
-/** The fields of the kernel's bn_channel, in doubles. */
+/** The positions of bn_channel's fields (src/batchnorm.h), in doubles. */
 const GAMMA = 0;
 const BETA = 1;
 const MEAN_HI = 2;
@@ -13,7 +13,7 @@ const FIELDS = 6;
 export const CHANNEL_BYTES = 8 * FIELDS;
 
 /**
- * Tells the kernel the numbers of a range's channels; a mean and a variance if they are given.
+ * Writes gamma and beta of a range's channels into the kernel's memory and, if `given`, their mean and variance.
  * @param {Kernel} kernel @param {Problem} problem @param {Range} range
  * @param {boolean} given
  */
@@ -30,7 +30,7 @@ export function writeChannels({ f64 }, { gamma, beta, mean, variance }, { first,
 }
 
 /**
- * Finds the statistics of a range's channels in X.
+ * Computes the statistics of a range's channels from X.
  * @param {Kernel} kernel @param {Problem} problem @param {Range} range
  */
 export function findStatistics({ functions }, { batch, spatial, epsilon }, { channels, columns, numbers, partial, fold, sweep }) {
@@ -44,7 +44,7 @@ export function findStatistics({ functions }, { batch, spatial, epsilon }, { cha
   functions.bn_moments(batch * spatial, channels, spatial, columns, partial, numbers);
 }
 
-/** @param {Kernel} kernel @param {Problem} problem not empty @param {Float32Array | null} out as of Normalize in call.js */
+/** @param {Kernel} kernel @param {Problem} problem not empty @param {Float32Array | null} out see Normalize in call.js */
 export function normalizeBy(kernel, problem, out) {
   const { functions, f64 } = kernel;
   const { spatial, mean, variance, epsilon, training } = problem;

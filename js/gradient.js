@@ -1,18 +1,18 @@
-/* batchNormalizationGradient through a kernel: the order of its steps. */
+/* batchNormalizationGradient with the WebAssembly kernel: the order of its steps. */
 
 import { CHANNEL_BYTES, findStatistics, writeChannels } from './forward.js';
 
 /** @import { Kernel } from './kernel.js' */
 /** @import { GradientJob } from './validate.js' */
 
-/** The first fields of the kernel's bn_gradient, in doubles. */
+/** The positions of bn_gradient's first two fields (src/batchnorm.h), in doubles. */
 const GRAD_GAMMA = 0;
 const GRAD_BETA = 1;
 const GRADIENT_BYTES = 80;
 
 /**
- * @param {Kernel} kernel with the functions of the gradient @param {GradientJob} job not empty @param {Float32Array | null} out as of
- *   Differentiate in call.js @param {Float32Array} gradGamma @param {Float32Array} gradBeta
+ * @param {Kernel} kernel with the functions of the gradient @param {GradientJob} job not empty @param {Float32Array | null} out
+ *   see Differentiate in call.js @param {Float32Array} gradGamma @param {Float32Array} gradBeta
  */
 export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
   const { functions, f64 } = kernel;
@@ -33,9 +33,9 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     writeChannels(kernel, job, range, mean !== null);
     if (mean === null) findStatistics(kernel, job, range);
     functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
-    // In inference, what normalizing a gradient takes to differentiate: channels of mean 0 and beta 0.
+    // In inference, gradInput is gradOutput normalized with mean 0 and beta 0. `input` is the address of channels for that.
     const input = gradient + GRADIENT_BYTES * channels;
-    // After bn_fold's own three floats. bn_gradient_fold writes there, too, but only when these have been used.
+    // After the three floats that bn_fold writes. bn_gradient_fold overwrites these, but only after their last use.
     const inputFold = fold + 12 * (columns ? spatial : 1) * channels;
     if (zeros) {
       writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: input }, true);

@@ -8,8 +8,8 @@ export { fold } from './fold.js';
 export { mergeMoments } from './moments.js';
 
 /**
- * batchNormalization of 'batchnorm', computed in plain JavaScript whatever the environment: same arguments, results and errors;
- * closer as a rule (docs/numerics.md), so other bits. Keeps no state.
+ * batchNormalization of 'batchnorm', always computed in plain JavaScript. It takes the same arguments and throws the same errors.
+ * Its results are normally more exact (docs/numerics.md), so their last bits may differ. Keeps no state.
  *
  * @type {typeof import('./index.js').batchNormalization}
  */

@@ -1,4 +1,4 @@
-/* `batchnorm` in workerd, which compiles no bytes while it serves a request: the bundler or runtime compiles the binary. */
+/* `batchnorm` in workerd, which cannot compile a binary while it serves a request: the bundler or the runtime compiles it beforehand. */
 
 // @ts-expect-error: TypeScript knows no types of a .wasm file
 import * as binary from './batchnorm.wasm';
@@ -7,7 +7,7 @@ import { useModule } from './loader.js';
 try {
   useModule(binary.default);
 } catch {
-  // The condition was set, but no module made of the file: the embedded binary is tried, as elsewhere.
+  // The `workerd` condition was set, but the file was not compiled: the embedded binary is tried, as elsewhere.
 }
 
 export * from './index.js';

@@ -12,31 +12,33 @@ export { Arena } from './arena.js';
 export { fold } from './fold.js';
 export { mergeMoments } from './moments.js';
 
-/** Up to this many values, the way into WebAssembly and back costs more than it saves. */
+/** Up to this many values, calling WebAssembly costs more than it saves. */
 const TINY = 128;
 
 /**
- * Values with their shape, in row-major order: X[b, c, h, w] of shape [B, C, H, W] is data[((b · C + c) · H + h) · W + w].
+ * Values and their shape, in row-major order: for shape [B, C, H, W], X[b, c, h, w] is data[((b · C + c) · H + h) · W + w].
  * @template {Float32Array | Float64Array} [Data=Float32Array]
  * @typedef {object} Tensor
- * @property {Data} data may be a view at any offset of a buffer, shared or not
+ * @property {Data} data may be a view at any offset of an ArrayBuffer or a SharedArrayBuffer
  * @property {readonly number[]} shape
  */
 
 /**
- * A new array: of Float32Array<ArrayBuffer> where TypeScript tells buffers apart (from 5.7).
+ * The type of a new array: Float32Array<ArrayBuffer> in TypeScript 5.7 and later, which distinguish the types of buffers;
+ * otherwise Float32Array.
  * @typedef {ReturnType<Float32ArrayConstructor['of']>} NewArray
  */
 
 /**
- * Sizes of a tensor.
+ * The sizes of a tensor, as an array or an integer typed array.
  * @typedef {readonly number[] | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array} Sizes
  */
 
 /**
- * A tensor as it may be given: data and shape, or dims in place of shape, as in onnxruntime's Tensor (with both, they must
- * agree). The values must be contiguous in row-major order, from `offset` on; without one, data holds nothing else. A tensor
- * that says otherwise by stride, strides, order, fortranOrder, fortran_order or isContiguous is an error.
+ * A tensor as an argument: `data` and `shape`. `dims` may replace `shape`, as in onnxruntime's Tensor; if both are given, they
+ * must agree. The values must be contiguous in row-major order. They begin at index `offset` of the data; without an offset, the
+ * data must hold exactly these values. It is an error if stride, strides, order, fortranOrder, fortran_order or isContiguous
+ * states another order.
  * @template Data
  * @typedef {{
  *   readonly data: Data,
@@ -57,13 +59,14 @@ const TINY = 128;
  */
 
 /**
- * One number per channel, C of them: a tensor of X's rank whose size is C along the channel axis and 1 elsewhere ([1, C, 1, 1] for
- * BCHW), a tensor of shape [C], or its data bare.
+ * One number per channel, C of them: a tensor of X's rank whose size is C along the channel axis and 1 elsewhere ([1, C, 1, 1]
+ * for BCHW), a tensor of shape [C], or an array of C numbers.
  * @typedef {Numbers | TensorLike<Numbers>} PerChannel
  */
 
 /**
- * A running statistic as it is returned: of doubles if doubles were given, as a Float64Array or an array of numbers.
+ * A running statistic as it is returned: in double if it was given in double (a Float64Array or an array of numbers), otherwise
+ * in float32.
  * @template Given
  * @typedef {Given extends null | undefined ? Tensor<NewArray>
  *   : Given extends Float32Array ? Tensor<Float32Array>
@@ -72,12 +75,13 @@ const TINY = 128;
  */
 
 /**
- * Where a result goes.
+ * Receives a result: a Float32Array or a tensor of one.
  * @typedef {Float32Array | TensorLike<Float32Array>} Target
  */
 
 /**
- * A result as it is returned: in the tensor that was given for it, or in a new one.
+ * A result as it is returned: the tensor that was given to receive it; otherwise a new tensor, around the array that was given or
+ * a new one.
  * @template Out
  * @typedef {Out extends Float32Array ? Tensor<Out> : Out} Result
  */
@@ -86,17 +90,17 @@ const TINY = 128;
  * Optional settings of batchNormalization.
  * @template {Target} [Out=Target]
  * @typedef {object} Options
- * @property {Out | undefined} [out] receives the output instead of a new array: a Float32Array of X's length or a
- *   tensor of X's shape. May be X's own data, which is then overwritten; may not overlap X in part, nor another argument
- *   (with two SharedArrayBuffer objects on the same memory, that cannot be noticed).
- * @property {number | undefined} [axis] which of X's dimensions is the channels', from 0 on, or from −1 downwards from the end; default
- *   1. An X of rank 1 needs it.
- * @property {{ readonly mean: Float64Array, readonly variance: Float64Array } | undefined} [statistics] two arrays of C values, which
- *   overlap no other argument, that receive the statistics the output was computed with, not rounded: in training the batch's mean and biased variance, in
- *   inference the running ones. batchNormalizationGradient takes them.
- * @property {boolean | undefined} [unbiased] in training, the running variance is updated with the batch's unbiased variance (divided by
- *   the count less 1), as in PyTorch; default false. The output is the same.
- * @property {boolean | undefined} [relu] the output is max(output, 0): NaN stays, −0 becomes 0; default false
+ * @property {Out | undefined} [out] receives the output instead of a new array: a Float32Array of X's length or a tensor of X's
+ *   shape. May be X's own data, which is then overwritten. Must not overlap X in any other way, nor any other argument. (An
+ *   overlap between two SharedArrayBuffer objects that share memory cannot be detected.)
+ * @property {number | undefined} [axis] index of X's channel dimension, default 1; if negative, counted from the end (−1 is the
+ *   last). Required for an X of rank 1.
+ * @property {{ readonly mean: Float64Array, readonly variance: Float64Array } | undefined} [statistics] two arrays of C values
+ *   that receive the statistics which the output was computed with, not rounded: in training the batch's mean and biased
+ *   variance, in inference the running ones. They must not overlap any other argument. Pass them to batchNormalizationGradient.
+ * @property {boolean | undefined} [unbiased] default false; true: in training, the running variance is updated with the batch's
+ *   unbiased variance (divided by count − 1), as in PyTorch. The output does not change.
+ * @property {boolean | undefined} [relu] default false; true: the output is max(output, 0). NaN stays NaN, and −0 becomes 0
  */
 
 /**
@@ -104,76 +108,88 @@ const TINY = 128;
  * @template {Target} [Out=Target]
  * @template {boolean} [Wanted=boolean]
  * @typedef {object} GradientOptions
- * @property {PerChannel | null | undefined} [gamma] the scale of each channel; default null: 1
- * @property {PerChannel | null | undefined} [beta] the shift of each channel; null: 0. Needed with relu, otherwise ignored.
- * @property {{ readonly mean: PerChannel, readonly variance: PerChannel } | null | undefined} [statistics] those of the forward call; in
- *   training default null: computed from X. Inference needs them.
+ * @property {PerChannel | null | undefined} [gamma] scale per channel; default null, which means 1
+ * @property {PerChannel | null | undefined} [beta] shift per channel; null means 0. Required with relu, otherwise ignored.
+ * @property {{ readonly mean: PerChannel, readonly variance: PerChannel } | null | undefined} [statistics] those of the forward
+ *   call. In training the default is null: they are computed from X. Required in inference.
  * @property {number | undefined} [epsilon] default 1e-5
- * @property {boolean | undefined} [training] default true: mean and variance depend on X. Else they are constants.
- * @property {number | undefined} [axis] which of X's dimensions is the channels'; default 1
- * @property {boolean | undefined} [relu] the forward call had relu: gradOutput counts as 0 where the output is not above 0; default false
+ * @property {boolean | undefined} [training] default true: mean and variance depend on X; false: they are constants
+ * @property {number | undefined} [axis] index of X's channel dimension, default 1; if negative, counted from the end
+ * @property {boolean | undefined} [relu] default false; true: the forward call had relu, so gradOutput counts as 0 where the
+ *   output is not above 0
  * @property {Out | undefined} [out] receives gradInput instead of a new array: a Float32Array of X's length or a tensor of X's
- *   shape. May be gradOutput's own data, which is then overwritten; may not overlap it in part, nor another argument.
- * @property {Wanted | undefined} [gradInput] default true; false: gradInput is not computed, and null
+ *   shape. May be gradOutput's own data, which is then overwritten. Must not overlap gradOutput in any other way, nor any other
+ *   argument.
+ * @property {Wanted | undefined} [gradInput] default true; false: gradInput is not computed, and null is returned in its place
  */
 
 /**
- * Mean and biased variance of each channel, of `count` values each.
+ * Mean and biased variance per channel. `count` is the number of values per channel.
  * @typedef {object} Moments
  * @property {number} count
  * @property {Float64Array} mean
  * @property {Float64Array} variance
  */
 
-/** @typedef {import('./layer.js').LayerOptions} LayerOptions */
-
-/** @template [Values=Numbers] @typedef {import('./layer.js').LayerState<Values>} LayerState */
+/**
+ * Optional settings of BatchNorm.
+ * @typedef {import('./layer.js').LayerOptions} LayerOptions
+ */
 
 /**
- * Batch normalization of a tensor, as of shape [B, C, H, W], in training or in inference.
+ * The parameters and running statistics of a BatchNorm, under PyTorch's names.
+ * @template [Values=Numbers]
+ * @typedef {import('./layer.js').LayerState<Values>} LayerState
+ */
+
+/**
+ * Batch normalization of a tensor, for instance of shape [B, C, H, W], in training or in inference.
  *
  *     output = (X − mean) / sqrt(variance + epsilon) · gamma + beta
  *
- * In training, mean and variance are those of the batch, over all dimensions but the channels' (B, H and W); the variance is the
- * biased one (divided by the count), and the running statistics are updated with it:
+ * In training, mean and variance are the batch's own, per channel: over all other dimensions (B, H and W). The variance is the
+ * biased one (divided by the count). The running statistics are updated:
  *
  *     running = momentum · running + (1 − momentum) · batch
  *
- * **momentum is the weight of the old value**, as in ONNX and Keras. PyTorch's is the weight of the new one: for
- * PyTorch's momentum m pass 1 − m. (PyTorch also updates with the unbiased variance: see the option `unbiased`.)
- * In inference, mean and variance are the running statistics, and these are returned unchanged.
- * A variance may be negative there, as long as variance + epsilon is not.
+ * **momentum is the weight of the old value**, as in ONNX and Keras. In PyTorch it is the weight of the new value: for PyTorch's
+ * momentum m, pass 1 − m. (PyTorch also updates with the unbiased variance: see the option `unbiased`.)
  *
- * Tensors of an Arena are computed where they lie; others are copied through 8 MB of memory of the package's own. The results are
- * the same, bit for bit.
+ * In inference, mean and variance are the running statistics, which are returned unchanged. A running variance may then be
+ * negative, as long as variance + epsilon is not.
  *
- * Running statistics stay doubles if they are given as doubles (a Float64Array or an array of numbers). Far from zero that
- * matters: rounded to float32, a mean of 10⁶ is off by up to 0.03, and inference with it is off by as much.
+ * Tensors in an Arena are not copied. Others are copied, piece by piece, through 8 MB of the package's own memory. The results
+ * are the same, bit for bit.
  *
- * The definition is that of a NumPy reference evaluated in float64. The output is normally within 3 units in the last
- * place of float32 (of the largest of output, beta, and output less beta), however far the mean is from zero;
- * docs/numerics.md has the bounds. NaN and infinity go where NumPy sends them and stay in their channel. No argument is
- * changed, unless as `out` or `statistics`. Synchronous; the first call on more than 128 values compiles the kernel, which takes a
- * millisecond or two. If WebAssembly SIMD is unavailable, plain JavaScript computes, normally closer: see backend.
+ * Running statistics stay doubles if they are given as doubles (a Float64Array or an array of numbers). This matters far from
+ * zero: a mean of 10⁶ that is rounded to float32 is off by up to 0.03, and so is X − mean in inference.
+ *
+ * The results follow a NumPy reference evaluated in float64. The output is normally within 3 units in the last place of float32
+ * (of max(|output|, |beta|, |output − beta|)), however far the mean is from zero; docs/numerics.md has the bounds. NaN and
+ * infinity have the same effect as in NumPy, and stay in their channel. No argument is changed, except those passed as `out` and
+ * `statistics`.
+ *
+ * The call is synchronous. The first one on more than 128 values compiles the kernel, which takes a millisecond or two. If
+ * WebAssembly SIMD is unavailable, plain JavaScript computes the result, normally more exactly: see backend.
  *
  * @template {Target} [Out=NewArray]
  * @template {PerChannel | null | undefined} [Mean=null]
  * @template {PerChannel | null | undefined} [Var=null]
- * @param {TensorLike<Float32Array>} X of rank 1 to 8, the second dimension being the channels' unless `options.axis` says otherwise
- * @param {PerChannel | null} gamma scale of each channel; null: 1
- * @param {PerChannel | null} beta shift of each channel; null: 0
- * @param {Mean} [runningMean] default null: in training it starts at 0; inference needs it
- * @param {Var} [runningVar] default null: in training it starts at 1; inference needs it
+ * @param {TensorLike<Float32Array>} X of rank 1 to 8; the second dimension is the channels', unless `options.axis` names another
+ * @param {PerChannel | null} gamma scale per channel; null means 1
+ * @param {PerChannel | null} beta shift per channel; null means 0
+ * @param {Mean} [runningMean] default null: in training it starts at 0; required in inference
+ * @param {Var} [runningVar] default null: in training it starts at 1; required in inference
  * @param {number} [momentum] in [0, 1], default 0.1: the weight of the old running statistics
- * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
+ * @param {number} [epsilon] 0 or more, default 1e-5: added to the variance (not to the standard deviation)
  * @param {boolean} [training] default true
  * @param {Options<Out>} [options] default {}
- * @returns {[output: Result<Out>, runningMean: Statistic<Mean>, runningVar: Statistic<Var>]}
- *   output in X's shape (`options.out` if that was a tensor), the running statistics in shape [1, C, 1, 1], or X's rank; in inference
- *   the tensors that were passed if they already have that shape, otherwise their data wrapped in one (without a copy,
- *   arrays of numbers aside)
+ * @returns {[output: Result<Out>, runningMean: Statistic<Mean>, runningVar: Statistic<Var>]} the output in X's shape
+ *   (`options.out` itself, if that is a tensor), and the running statistics in shape [1, C, 1, 1] (for an X of rank 4). In
+ *   inference these are the tensors that were passed, if they have that shape; otherwise new tensors of their data (only an array
+ *   of numbers is copied)
  * @throws {TypeError} if an argument is of the wrong kind, or missing
- * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
+ * @throws {RangeError} if one is of the wrong size or value; then nothing has been written, not even to `out`
  *
  * @example
  * const X = { data: Float32Array.of(1, 2, 3, 4, 10, 20, 30, 40), shape: [1, 2, 2, 2] };
@@ -197,32 +213,34 @@ export function batchNormalization(
 }
 
 /**
- * The gradient of batchNormalization: from that of a loss with respect to its output, those with respect to X, gamma and beta.
- * With x̂ = (X − mean) / sqrt(variance + epsilon) and sums and means over each channel's values,
+ * The gradient of batchNormalization. Takes the gradient of a loss with respect to the output, and returns the gradients with
+ * respect to X, gamma and beta. With x̂ = (X − mean) / sqrt(variance + epsilon), and with sums and means over each channel's
+ * values:
  *
  *     gradBeta = Σ gradOutput
  *     gradGamma = Σ gradOutput · x̂
  *     gradInput = gamma / sqrt(variance + epsilon) · (gradOutput − mean(gradOutput) − x̂ · mean(gradOutput · x̂))   in training
  *     gradInput = gamma / sqrt(variance + epsilon) · gradOutput                                                  in inference
  *
- * as automatic differentiation in float64 gives. The sums run in double, so that gradGamma and gradBeta are exact to a float32's
- * rounding however far X or gradOutput are from zero; docs/numerics.md has the bounds. Pass the `statistics` that the forward
- * call saved, or leave them out and they are computed from X again. Statistics that are not the batch's own serve as the
- * formulas read.
+ * These are the results of automatic differentiation in float64. The sums are computed in double, so gradGamma and gradBeta are
+ * exact up to rounding to float32, however far X or gradOutput are from zero; docs/numerics.md has the bounds.
  *
- * With relu, the output is computed again for its sign, and gradOutput counts as 0 wherever the output is not above 0, or is NaN.
- * (In training, next to 0 that sign may differ from the forward call's if the statistics were given, since one double cannot hold
- * the mean's two parts.)
+ * Pass the `statistics` that the forward call saved. Without them, they are computed from X again. In training, a given variance
+ * is used as it is, even if it is not the batch's own; the mean that is subtracted is always the batch's own.
+ *
+ * With relu, the output is computed again, and gradOutput counts as 0 wherever the output is not above 0, or is NaN. (The forward
+ * call holds the mean in two parts, and one double cannot hold both. So in training with given statistics, an output very close
+ * to 0 may have another sign than it had there.)
  *
  * @template {Target} [Out=NewArray]
  * @template {boolean} [Wanted=true]
  * @param {TensorLike<Float32Array>} gradOutput of X's shape
  * @param {TensorLike<Float32Array>} X as of the forward call
  * @param {GradientOptions<Out, Wanted>} [options] default {}
- * @returns {[gradInput: Wanted extends false ? null : Result<Out>, gradGamma: Tensor<NewArray>, gradBeta: Tensor<NewArray>]} gradInput in
- *   X's shape (`options.out` if that was a tensor), the others in shape [1, C, 1, 1], or X's rank
+ * @returns {[gradInput: Wanted extends false ? null : Result<Out>, gradGamma: Tensor<NewArray>, gradBeta: Tensor<NewArray>]}
+ *   gradInput in X's shape (`options.out` itself, if that is a tensor), the others in shape [1, C, 1, 1] (for an X of rank 4)
  * @throws {TypeError} if an argument is of the wrong kind, or missing
- * @throws {RangeError} if one is of the wrong size or value; nothing has been written then, `out` included
+ * @throws {RangeError} if one is of the wrong size or value; then nothing has been written, not even to `out`
  *
  * @example
  * const X = { data: Float32Array.of(1, 2, 3, 4), shape: [1, 1, 2, 2] };
@@ -237,12 +255,13 @@ export function batchNormalizationGradient(gradOutput, X, options = /** @type {a
 }
 
 /**
- * Mean and biased variance of each channel, not rounded to float32: the statistics of batchNormalization in training. mergeMoments
- * makes those of parts into those of the whole.
+ * Mean and biased variance per channel, not rounded to float32: the statistics that batchNormalization uses in training.
+ * mergeMoments combines those of parts into those of the whole.
  *
  * @param {TensorLike<Float32Array>} X of rank 1 to 8
- * @param {{ readonly axis?: number | undefined }} [options] axis: which of X's dimensions is the channels', default 1
- * @returns {Moments} zeros where a channel has no values
+ * @param {{ readonly axis?: number | undefined }} [options] axis: index of X's channel dimension, default 1; if negative, counted
+ *   from the end
+ * @returns {Moments} mean and variance are 0 if the count is 0
  * @throws {TypeError} if an argument is of the wrong kind, or missing
  * @throws {RangeError} if one is of the wrong size or value
  *
@@ -257,19 +276,19 @@ export function moments(X, options = {}) {
 }
 
 /**
- * A layer of batch normalization, for networks that are trained in JavaScript: keeps gamma and beta, the running statistics, and
- * what the gradient needs of the last forward call. It adds nothing to the definitions of batchNormalization and
- * batchNormalizationGradient, on which it rests.
+ * A layer of batch normalization, for networks that are trained in JavaScript. It keeps gamma and beta, the running statistics,
+ * and whatever the gradient needs from the last forward call. All its results come from batchNormalization and
+ * batchNormalizationGradient.
  *
- * An optimizer changes `gamma` and `beta` in place, by `gradGamma` and `gradBeta`. All six arrays stay the same ones for the layer's
- * life, so that an optimizer may keep them; to change their values, write into them or call `load`.
+ * An optimizer changes `gamma` and `beta` in place, using `gradGamma` and `gradBeta`. The layer never replaces any of its six
+ * arrays, so an optimizer may keep references to them. To change their values, write into them or call `load`.
  *
- * **momentum is the weight of the old running statistics**: PyTorch's m is 1 − momentum. It is 0.9 by default here, as in PyTorch (m =
- * 0.1), since a layer is for long training, where running statistics should average over many batches. The bare call
- * has 0.1, since the NumPy function that defines it has. It may be changed between calls: with n/(n + 1) in call n, counted from
- * 0, the running statistics are the plain average over all batches.
+ * **momentum is the weight of the old running statistics**: PyTorch's m is 1 − momentum. The default is 0.9, as in PyTorch (m =
+ * 0.1), because training a layer takes many steps, and the running statistics should average over many batches. (The default of
+ * batchNormalization is 0.1, as in the NumPy function that it follows.) It may be changed between calls: if it is n/(n + 1) in
+ * call n, counted from 0, the running statistics are the plain average over all batches.
  *
- * @throws {TypeError} if an argument is of the wrong kind, or an option unknown
+ * @throws {TypeError} if an argument is of the wrong kind, or an option is unknown
  * @throws {RangeError} if one has a wrong value
  *
  * @example
@@ -279,7 +298,7 @@ export function moments(X, options = {}) {
  * output.data; // ≈ −1.3416, −0.4472, 0.4472, 1.3416, −1.3416, −0.4472, 0.4472, 1.3416
  * const gradInput = layer.backward({ data: Float32Array.of(1, 0, 0, 0, 0, 0, 0, 1), shape: X.shape });
  * layer.gradBeta; // ≈ 1, 1
- * layer.training = false; // from here on with the running statistics
+ * layer.training = false; // from here on, forward uses the running statistics
  * const saved = JSON.stringify(layer.state());
  * new BatchNorm(2).load(JSON.parse(saved));
  */
@@ -308,13 +327,14 @@ function differentiate(job, out, gradGamma, gradBeta) {
 }
 
 /**
- * Compiles the kernel now instead of at the first call; need not be called. Synchronous; again does nothing, unless the
- * kernel was unavailable: then this tries again, which no other call does.
+ * Compiles the kernel now instead of in the first call that needs it. Calling it is optional. It is synchronous. If the kernel is
+ * compiled already, it does nothing. If the kernel was unavailable, it tries again, which no other function does.
  *
- * @param {object} [module] a WebAssembly.Module compiled from this version's own binary, `batchnorm/batchnorm.wasm`: where
- *   only modules compiled beforehand may run, or to share one among workers. Only before anything was compiled.
+ * @param {object} [module] a WebAssembly.Module compiled from this version's own binary, `batchnorm/batchnorm.wasm`: for a
+ *   runtime that only runs modules compiled beforehand, or to share one module among workers. It must be given before the kernel
+ *   is compiled.
  * @returns {void}
- * @throws {TypeError} if module is something else, or the binary of another version
+ * @throws {TypeError} if module is something else, or was compiled from the binary of another version
  * @throws {Error} if a module is given too late, or cannot be instantiated, with the reason as `cause`
  *
  * @example
@@ -325,13 +345,18 @@ export function initialize(module) {
 }
 
 /**
- * What computes: the WebAssembly kernel, or plain JavaScript if WebAssembly or its SIMD is unavailable: because of a
- * Content-Security-Policy whose script-src lacks 'wasm-unsafe-eval', a runtime that takes only modules compiled beforehand
- * (see initialize), too little address space, or an engine older than Node 16.4, Chrome 91, Firefox 89 and Safari 16.4. Chrome
- * compiles the kernel on a page's main thread from 115 on; before that, in workers, or when given to initialize. The reason
- * is remembered until initialize is called. An engine on which the kernel does not compute what it should, such as one with
- * big-endian memory, counts too. Compiles the kernel if nothing has. (Up to 128 values, plain JavaScript always
- * computes: it is faster there.)
+ * Whether calls use the WebAssembly kernel or plain JavaScript. Compiles the kernel if that has not happened yet. (Up to 128
+ * values, plain JavaScript is always used, because it is faster there.)
+ *
+ * Plain JavaScript is used
+ * - if a Content-Security-Policy has a script-src without 'wasm-unsafe-eval';
+ * - if the runtime only runs modules compiled beforehand (see initialize);
+ * - if there is too little address space;
+ * - in engines older than Node 16.4, Chrome 91, Firefox 89 and Safari 16.4;
+ * - on the main thread of a page in Chrome before 115, unless a module is given to initialize (workers compile the kernel);
+ * - if the kernel's results are wrong, for instance on a processor with big-endian memory.
+ *
+ * The reason is remembered until initialize is called.
  *
  * @returns {'wasm-simd' | 'js'}
  *

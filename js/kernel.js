@@ -1,35 +1,36 @@
-/* The only file that knows where tensors lie: takes them through a kernel's functions, over one memory, as planned. */
+/* Runs the kernel's functions on tensors, as planned by plan.js. Only this file deals with their addresses. */
 
 import { makePlan } from './plan.js';
 
 /** @import { Dimensions, Task } from './plan.js' */
 
-/** What src/batchnorm.h declares; addresses, counts and flags are numbers. @typedef {Record<string, (...numbers: number[]) => void>} Functions */
+/** The functions that src/batchnorm.h declares. Addresses, counts and flags are all numbers.
+ * @typedef {Record<string, (...numbers: number[]) => void>} Functions */
 
 /**
- * A piece of the tensors: addresses, and for each how many values it is from one row to the next.
+ * A piece of the tensors: their addresses, and for each its stride, the number of values from one row to the next.
  * @typedef {object} Piece
  * @property {number} rows
  * @property {number} positions
- * @property {number} seen how many values of each series come before it
+ * @property {number} seen how many values of each series (see Task in plan.js) come before the piece
  * @property {number} x
  * @property {number} xStride
- * @property {number} g where gradients are worked on
+ * @property {number} g the gradients that the steps read: masked, if the task masks them
  * @property {number} gStride
- * @property {number} given where they are before they are masked
+ * @property {number} given the gradients before they are masked
  * @property {number} givenStride
- * @property {boolean} fresh whether they have to be masked
- * @property {number} spare room for a piece, of the tile's stride
- * @property {number} to where the result goes
+ * @property {boolean} fresh whether the gradients have yet to be masked
+ * @property {number} spare room for another piece, with the tile's stride
+ * @property {number} to receives the result
  * @property {number} toStride
  */
 
 /**
- * A range of channels, and the addresses of the regions that its numbers have in the work area.
+ * A range of channels, and the addresses of its regions of the work area.
  * @typedef {object} Range
  * @property {number} first
  * @property {number} channels
- * @property {number} columns 1 or 0: the plan's
+ * @property {number} columns the plan's, as 1 or 0
  * @property {number} numbers
  * @property {number} partial
  * @property {number} fold
@@ -38,9 +39,9 @@ import { makePlan } from './plan.js';
  */
 
 /**
- * Calls a step on each piece of X, and of the gradients with `gradients`, which are copied in before it unless they are there. With
- * `writes` the step writes the result, which is then copied to where it goes. If that needs a sweep before it, it is done backwards,
- * since what that touched last is still in the cache.
+ * Calls `step` on each piece of X and, if `gradients` is true, of the gradients. A piece is copied in first, unless it is there
+ * already. If `writes` is true, the step writes a piece of the result, which is then copied out if it belongs elsewhere. A sweep
+ * that writes goes backwards if another one came before it, because the pieces that were touched last are still in the cache.
  * @callback Sweep
  * @param {(piece: Piece) => void} step
  * @param {boolean} gradients
@@ -48,21 +49,22 @@ import { makePlan } from './plan.js';
  * @returns {void}
  */
 
-/** Float32 values of a cache line. */
+/** Float32 values per cache line. */
 const LINE = 16;
 
-/** Float32 values of a page of memory. A fresh page costs a third less to obtain by a store than in the midst of a long copy. */
+/** Float32 values per page of memory. A new page costs a third less if one store touches it before the long copy does. */
 const PAGE = 1024;
 
-/** Where in its page a tile begins, in bytes: half a page after the 16 bytes at which glibc places large arrays. Copies are aligned
- * alike then, and fast: between addresses that are nearly the same within their pages, some take 16 times as long. */
+/** Where a tile begins in its page, in bytes. glibc places large arrays 16 bytes into a page, and the tile begins half a page
+ * after that. So both are aligned alike in their cache lines, but far apart within their pages: some copies between nearly the
+ * same place of two pages take 16 times as long. */
 const TILE_START = 2 * PAGE + 16;
 
 /** @param {number} bytes */
 const wholePages = (bytes) => Math.ceil(bytes / (4 * PAGE)) * 4 * PAGE;
 
 /**
- * Copies rows of `length` values, a stride from one to the next on either side; at once if nothing lies between them.
+ * Copies rows of `length` values, which begin a stride apart on either side. Rows without gaps are copied in one go.
  * @param {Float32Array} to @param {number} at @param {number} toStride
  * @param {Float32Array} from @param {number} begin @param {number} fromStride
  * @param {number} rows @param {number} length
@@ -72,12 +74,12 @@ function copyRows(to, at, toStride, from, begin, fromStride, rows, length) {
   for (let row = 0; row < rows; row += together) {
     const start = at + row * toStride;
     for (let i = start; i < start + together * length; i += PAGE) to[i] = 0;
-    // Unlike subarray, the constructor asks no class what to make, so no code of the user's can run here.
+    // subarray would look up the array's class, which may run the user's code. This constructor does not.
     to.set(new Float32Array(from.buffer, from.byteOffset + 4 * (begin + row * fromStride), together * length), start);
   }
 }
 
-/** One instance of the kernel over one memory: the tensors at home there, and after them a work area. */
+/** One instance of the kernel and its memory, which holds the tensors that live there and, after them, a work area. */
 export class Kernel {
   #f32;
   #begin;
@@ -93,15 +95,15 @@ export class Kernel {
   }
 
   /**
-   * Takes tensors of the same dimensions through the kernel, range of channels by range of channels. What lies in this memory is
-   * worked on where it lies. What is read from elsewhere is copied into a tile; the gradients, or X if there are none, into the
-   * result, if that is at home. A result elsewhere is copied from a tile.
+   * Runs `steps` on tensors of the same dimensions, one range of channels after another. Tensors in this memory are not copied. A
+   * tensor elsewhere is copied into a tile; but the gradients, or X if there are none, are copied into the result if that is in
+   * this memory. A result elsewhere is copied out of a tile.
    *
    * @param {Dimensions} dimensions
    * @param {Task} task
    * @param {Float32Array} x
    * @param {Float32Array | null} gradients
-   * @param {Float32Array | null} out of which the gradients, or X if there are none, may be the very memory
+   * @param {Float32Array | null} out may be the same memory as the gradients, or as X if there are none
    * @param {(range: Range) => void} steps
    */
   run(dimensions, task, x, gradients, out, steps) {
@@ -110,7 +112,7 @@ export class Kernel {
     const outHome = out?.buffer === this.buffer ? out : null;
     const xHome = x.buffer === this.buffer;
     const gHome = gradients?.buffer === this.buffer;
-    // Where each is worked on, if not in a tile. Masked gradients do not stay where they were given.
+    // The arrays in this memory that are worked on; null: a tile. Masked gradients must not overwrite those that were given.
     const xPlace = xHome ? x : gradients ? null : outHome;
     const gPlace = gHome && !task.masks ? gradients : outHome;
     const home = xPlace !== null && (gradients === null || gPlace !== null);
@@ -124,7 +126,7 @@ export class Kernel {
       const partial = numbers + plan.numbers * range;
       const fold = partial + plan.sums * range;
       const tile = wholePages(fold + plan.folded * range) + TILE_START;
-      // As X's rows are `row` values apart, this many more by whole cache lines keep every row where it lies in its lines in X.
+      // Differs from X's stride, `row`, by whole cache lines, so that each row is aligned in its lines as it is in X.
       const tileStride = range * spatial + ((row - range * spatial) % LINE);
       const held = plan.resident ? batch * tileStride : (plan.rows - 1) * tileStride + range * plan.positions;
       const tileSize = wholePages(4 * held) + 4 * PAGE;
@@ -141,7 +143,7 @@ export class Kernel {
           for (let p = 0; p < spatial; p += plan.positions) {
             const positions = Math.min(plan.positions, spatial - p);
             const start = b * row + first * spatial + p;
-            // Each single piece begins at another line of a page: if the copy of one is slow for its place, that of the next is not.
+            // Each piece begins at another line of a page. So if one is copied slowly because of its place, the next is not.
             const place = plan.resident ? ((first * spatial) % PAGE) + b * tileStride + p : (start + LINE * pieces++) % PAGE;
             const xTile = tile + 4 * place;
             const gTile = xTile + tileSize;

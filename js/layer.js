@@ -1,4 +1,4 @@
-/* A layer of batch normalization: parameters, running statistics and gradients in one object, on the public functions alone. */
+/* A layer of batch normalization: parameters, running statistics and gradients in one object. It only uses the public functions. */
 
 import { bufferOf, byteOffsetOf, describe, describeShape, errorOf, fail, isSize, listOf, numbersOf } from './tensor.js';
 import { checkBoolean, checkEpsilon, checkNumber, checkVariance, none, readOptions } from './validate.js';
@@ -17,11 +17,15 @@ import { checkBoolean, checkEpsilon, checkNumber, checkVariance, none, readOptio
  */
 
 /**
+ * Optional settings of BatchNorm.
  * @typedef {object} LayerOptions
- * @property {number | undefined} [momentum] in [0, 1], default 0.9: the weight of the old running statistics (PyTorch's m is 1 − momentum)
- * @property {number | undefined} [epsilon] 0 or more, default 1e-5: added to the variance, in the variance's unit
- * @property {number | undefined} [axis] which of X's dimensions is the channels', default 1; negative from the end, −1 being channels last
- * @property {boolean | undefined} [unbiased] default false; true: the running variance takes the unbiased variance, as in PyTorch
+ * @property {number | undefined} [momentum] in [0, 1], default 0.9: the weight of the old running statistics
+ *   (PyTorch's m is 1 − momentum)
+ * @property {number | undefined} [epsilon] 0 or more, default 1e-5: added to the variance (not to the standard deviation)
+ * @property {number | undefined} [axis] index of X's channel dimension, default 1; if negative, counted from the end (−1:
+ *   channels last)
+ * @property {boolean | undefined} [unbiased] default false; true: the running variance is updated with the unbiased variance, as
+ *   in PyTorch
  * @property {boolean | undefined} [relu] default false; true: the output is max(y, 0), and the gradient takes that into account
  */
 
@@ -30,19 +34,19 @@ const OPTIONS = /* @__PURE__ */ none('momentum epsilon axis unbiased relu');
 const OUT = /* @__PURE__ */ none('out');
 const STATE = /* @__PURE__ */ none('weight bias running_mean running_var num_batches_tracked');
 
-/** What BatchNorm is, whichever functions compute: the class that both entries extend. */
+/** The class behind BatchNorm. Both entries extend it, each with its own functions. */
 export class Layer {
   /** Scale per channel: C values, ones at first. @readonly @type {NewArray} */
   gamma;
   /** Shift per channel: C values, zeros at first. @readonly @type {NewArray} */
   beta;
-  /** The loss's gradient by gamma, overwritten by each backward, never accumulated; zeros at first. @readonly @type {NewArray} */
+  /** The loss's gradient with respect to gamma, zeros at first. Each backward overwrites it. @readonly @type {NewArray} */
   gradGamma;
-  /** The loss's gradient by beta, likewise. @readonly @type {NewArray} */
+  /** The loss's gradient with respect to beta, likewise. @readonly @type {NewArray} */
   gradBeta;
-  /** Zeros at first. @readonly @type {Float64Array} */
+  /** Running mean per channel, zeros at first. @readonly @type {Float64Array} */
   runningMean;
-  /** Ones at first. @readonly @type {Float64Array} */
+  /** Running variance per channel, ones at first. @readonly @type {Float64Array} */
   runningVar;
   /** true: forward uses the batch's statistics and updates the running ones; false: it uses the running ones. @type {boolean} */
   training = true;
@@ -55,7 +59,7 @@ export class Layer {
   #unbiased;
   #relu;
   /**
-   * The last X, unless its memory holds the output now, its mode and its statistics.
+   * X, mode and statistics of the last forward call. X is null if the output has overwritten it.
    * @type {{ X: unknown, training: boolean, statistics: { mean: Float64Array, variance: Float64Array } } | null}
    */
   #last = null;
@@ -96,13 +100,13 @@ export class Layer {
   }
 
   /**
-   * Normalizes a batch, by batchNormalization. Keeps X itself, not a copy, for `backward`: do not write to it before that.
-   * After an error the layer is as it was before.
+   * Normalizes a batch with batchNormalization. Keeps X itself, not a copy, for `backward`: do not write to X before that. An
+   * error leaves the layer unchanged.
    *
    * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
    * @param {TensorLike<Float32Array>} X C channels at the layer's axis; the other sizes may change from call to call
-   * @param {{ out?: Out | undefined }} [options] `out` receives the output instead of a new array, as in batchNormalization; if it is
-   *   X's own memory, which saves memory in evaluation, no backward can follow
+   * @param {{ out?: Out | undefined }} [options] `out` receives the output instead of a new array, as in batchNormalization. It
+   *   may be X's own memory, which saves memory in evaluation; then no backward can follow
    * @returns {Out extends Float32Array ? Tensor<Out> : Out} the output, in X's shape
    * @throws {TypeError} if an argument is of the wrong kind
    * @throws {RangeError} if one is of the wrong size or value
@@ -115,7 +119,7 @@ export class Layer {
     if (size !== undefined && size !== this.gamma.length)
       fail(RangeError, `${NAME}X.shape`, `have ${this.gamma.length} channels at axis ${axis}`, describeShape(sizes));
     const { gamma, beta, runningMean, runningVar, momentum, training } = this;
-    // New ones: if the call is cut off, those of the last forward are still whole.
+    // New arrays, so that those of the last forward stay intact if this call is cut off.
     const statistics = { mean: new Float64Array(gamma.length), variance: new Float64Array(gamma.length) };
     const [output, newMean, newVar] = this.#normalize(
       X,
@@ -128,7 +132,7 @@ export class Layer {
       training,
       { out, axis, statistics, unbiased: this.#unbiased, relu: this.#relu },
     );
-    // X's getters run here once more, so this comes before anything of the layer is changed.
+    // This may run getters of X, which may throw, so it comes before any change to the layer.
     const last = { X: isSamePlace(X, output) ? null : X, training, statistics };
     runningMean.set(newMean.data);
     runningVar.set(newVar.data);
@@ -137,16 +141,17 @@ export class Layer {
   }
 
   /**
-   * The loss's gradients, by batchNormalizationGradient: returns the one by X, and writes those by gamma and beta into `gradGamma` and
-   * `gradBeta`. Belongs to the last forward call: takes its X, its statistics and its mode, whatever `training` is now. After
-   * a forward in evaluation, that is the gradient of inference, with constant statistics. Gamma and beta are taken as they are now,
-   * so change them after backward.
+   * Computes the loss's gradients with batchNormalizationGradient. Returns the one with respect to X, and writes those with
+   * respect to gamma and beta into `gradGamma` and `gradBeta`. Uses X, statistics and mode of the last forward call, whatever
+   * `training` is now: after a forward in evaluation, this is the gradient of inference, where the statistics are constants. Uses
+   * gamma and beta as they are now, so change them only after backward.
    *
    * @template {Float32Array | TensorLike<Float32Array>} [Out=NewArray]
-   * @param {TensorLike<Float32Array>} gradOutput the loss's gradient by the output, in the shape of the last X
-   * @param {{ out?: Out | undefined }} [options] `out` receives the gradient instead of a new array; may be gradOutput's own memory, not X's
-   * @returns {Out extends Float32Array ? Tensor<Out> : Out} the gradient by X, in X's shape
-   * @throws {Error} before any forward call, or if the last one wrote its output onto X
+   * @param {TensorLike<Float32Array>} gradOutput the loss's gradient with respect to the output, in the shape of the last X
+   * @param {{ out?: Out | undefined }} [options] `out` receives the gradient instead of a new array. It may be gradOutput's own
+   *   memory, but not X's
+   * @returns {Out extends Float32Array ? Tensor<Out> : Out} the gradient with respect to X, in X's shape
+   * @throws {Error} if there was no forward call, or if the last one overwrote X with its output
    * @throws {TypeError} if an argument is of the wrong kind
    * @throws {RangeError} if one is of the wrong size or value
    */
@@ -156,7 +161,7 @@ export class Layer {
     const { X, training, statistics } = this.#last;
     if (!X) fail(Error, `${NAME}backward`, 'find the X of the last forward', 'its output in the same memory (out was X)');
     const { gamma, beta } = this;
-    // Written out: V8 takes 6 µs to spread a common part into such an object.
+    // Written out, because V8 takes 6 µs to spread an object of shared properties into this one.
     const [gradInput, gradGamma, gradBeta] = this.#differentiate(gradOutput, X, {
       gamma,
       beta,
@@ -173,7 +178,8 @@ export class Layer {
   }
 
   /**
-   * What a trained layer is, under PyTorch's names, as arrays of numbers: JSON keeps every digit of them (but not NaN and infinity).
+   * The parameters and running statistics under PyTorch's names, as arrays of numbers. JSON keeps every digit of them, but not
+   * NaN and infinity.
    * @returns {LayerState<number[]>}
    */
   state() {
@@ -186,11 +192,11 @@ export class Layer {
   }
 
   /**
-   * Takes over parameters and running statistics, from `state` or from PyTorch's state_dict. Checks all before it changes any.
+   * Loads parameters and running statistics, from `state` or from PyTorch's state_dict. Checks all of them before it changes any.
    * @param {LayerState} state C numbers for each name, as arrays or typed arrays; weight and bias are rounded to float32
    * @returns {void}
    * @throws {TypeError} if an entry is missing, unknown or of the wrong kind
-   * @throws {RangeError} if one has another number of values
+   * @throws {RangeError} if an entry has the wrong number of values, or a running variance is below −epsilon
    */
   load(state) {
     const arrays = { weight: this.gamma, bias: this.beta, running_mean: this.runningMean, running_var: this.runningVar };
@@ -203,7 +209,8 @@ export class Layer {
   }
 }
 
-/** Whether two tensors begin at the same place: the call has made sure that they do not overlap otherwise. @param {any} a @param {any} b */
+/** Whether two tensors begin at the same place. The call has already checked that they do not overlap in any other way.
+ * @param {any} a @param {any} b */
 const isSamePlace = (a, b) =>
   bufferOf(a.data) === bufferOf(b.data) &&
   byteOffsetOf(a.data) + 4 * (a.offset ?? 0) === byteOffsetOf(b.data) + 4 * (b.offset ?? 0);

@@ -1,25 +1,25 @@
-/* The binary → kernels, each over a memory: the package's own, compiled on demand, and those of arenas. Compiles once, and
- * remembers why it could not. */
+/* Makes kernels from the binary: the package's own, on demand, and one per arena. Compiles the binary once, and remembers why it
+ * failed if it did. */
 
 import { normalizeBy } from './forward.js';
 import { binary, contract } from './forward-binary.js';
 import { Kernel } from './kernel.js';
 import { describe, fail } from './tensor.js';
 
-/** Bytes of a page of WebAssembly's memories. */
+/** Bytes per page of a WebAssembly memory. */
 const WASM_PAGE = 1 << 16;
-/** Where tensors begin, or else the work area: no address is 0, which C takes for none. */
+/** The first byte that is used. It is not byte 0, whose address is C's null pointer. */
 export const BEGIN = 64;
 /** Bytes of the package's own memory, all of it work area. */
 const OWN = 8 << 20;
-/** Bytes of the work area after an arena's tensors, at least. */
+/** The least number of bytes of the work area after an arena's tensors. */
 const ARENA_WORK = 2 << 20;
 
 const key = Symbol.for(`batchnorm ${contract}`);
 const found = /** @type {any} */ (globalThis)[key];
 /**
- * What all copies of this version share that a program loads, as by import and by require: the compiled modules, the package's
- * own kernel or why there is none, and the kernels by their memories.
+ * Shared by all copies of this version in a program, which may be loaded by import and again by require: the compiled modules,
+ * the package's own kernel or the reason why there is none, and the arenas' kernels by their buffers.
  * @type {{ module?: WebAssembly.Module, gradient?: WebAssembly.Module, noGradient?: boolean, own?: Kernel, refusal?: unknown, homes: WeakMap<ArrayBufferLike, Kernel> }}
  */
 const shared = found?.homes instanceof WeakMap ? found : { homes: new WeakMap() };
@@ -38,7 +38,7 @@ function compile(text) {
   return new WebAssembly.Module(bytes.subarray(0, size));
 }
 
-/** A kernel over a new memory. @param {number} bytes of the memory, at least @param {number} begin of the work area in it */
+/** A kernel with a new memory of at least `bytes`. @param {number} bytes @param {number} begin the work area's first byte */
 function makeKernel(bytes, begin) {
   const pages = Math.ceil(bytes / WASM_PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -49,15 +49,15 @@ function makeKernel(bytes, begin) {
 /** @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @returns {any} its functions */
 const instantiate = (module, memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
 
-/** A stack that overflowed says nothing about the engine. @param {unknown} reason */
+/** Whether the stack overflowed, which says nothing about the engine. @param {unknown} reason */
 export const isOverflow = (reason) => /stack|recursion/.test(`${reason}`);
 
 /**
- * A kernel with the functions of the gradient, whose binary is one of its own; undefined if they could not be had.
+ * Adds the gradient's functions to a kernel; they have a binary of their own. Returns undefined if they are unavailable.
  * @param {Kernel | undefined} kernel @param {string} text the binary's
  */
 export function extend(kernel, text) {
-  // A module that was given has them all.
+  // A module that was given to initialize has all functions.
   if (kernel && !kernel.functions.bn_mask)
     try {
       if (shared.noGradient) return undefined;
@@ -70,10 +70,11 @@ export function extend(kernel, text) {
   return kernel;
 }
 
-/** Why load() failed last, if only by an overflow. @type {unknown} */
+/** Why load() last failed; unlike `refusal`, also a stack overflow. @type {unknown} */
 let failure;
 
-/** The package's own kernel, unless it could not be had: each attempt may cost more than a call. @returns {Kernel | undefined} */
+/** The package's own kernel, if it is available. Tries once, because each attempt may cost more than a call in JavaScript.
+ * @returns {Kernel | undefined} */
 export function load() {
   if (shared.own === undefined && shared.refusal === undefined)
     try {
@@ -88,8 +89,9 @@ export function load() {
 }
 
 /**
- * Whether a kernel finds a known answer, exact in float32, in each layout: an engine on which it does not is not used. The second
- * channel's outputs are subnormal: for vectors of 32-bit ARM those are 0. @param {Kernel} kernel
+ * Whether a kernel computes a known result, exact in float32, in each layout. If not, it is not used on this engine. The second
+ * channel's outputs are subnormal, because the vector instructions of 32-bit Arm flush subnormal numbers to 0.
+ * @param {Kernel} kernel
  */
 function agrees(kernel) {
   return [64, 2].every((spatial) => {
@@ -102,7 +104,8 @@ function agrees(kernel) {
   });
 }
 
-/** The kernel that computes on these: that of the first that lies in one's memory, or else the package's own. @param {(Float32Array | null)[]} arrays */
+/** The kernel to use on these arrays: that of the first array that is in an arena, or else the package's own.
+ * @param {(Float32Array | null)[]} arrays */
 export function kernelFor(...arrays) {
   for (const array of arrays) {
     const kernel = array && shared.homes.get(array.buffer);
@@ -111,10 +114,11 @@ export function kernelFor(...arrays) {
   return load();
 }
 
-/** Memory for tensors up to its byte `end`, with a kernel over it if there is one. @param {number} end @returns {ArrayBuffer} */
+/** Memory for tensors, up to byte `end`, with a kernel of its own if WebAssembly is available. @param {number} end
+ * @returns {ArrayBuffer} */
 export function makeHome(end) {
   load();
-  // A stack that overflows here must not make a plain arena where there could be a better one.
+  // A stack overflow in load() is no refusal: this arena may still get a kernel.
   if (shared.refusal !== undefined) return new ArrayBuffer(end);
   const kernel = makeKernel(end + ARENA_WORK, end);
   shared.homes.set(kernel.buffer, kernel);
@@ -127,7 +131,7 @@ export function useModule(module) {
   try {
     [section] = WebAssembly.Module.customSections(module, 'batchnorm');
   } catch {
-    // No module at all.
+    // It is not a module.
   }
   const own = section ? String.fromCharCode(...new Uint8Array(section)) : '';
   if (own !== contract)

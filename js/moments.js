@@ -10,19 +10,20 @@ const NAME = 'mergeMoments: ';
 const reject = (ErrorType, argument, expected, actual) => fail(ErrorType, NAME + argument, expected, actual);
 
 /**
- * Mean and variance per channel of data in several parts, from those of the parts, as `moments` returns them: what the whole would
- * give at once. Of batches on several workers, this makes synchronized batch normalization; of the valid part of each
- * sequence, masked batch normalization; of batches one after the other, statistics of a data set.
+ * Combines the moments of several parts, as `moments` returns them, into those of the whole. With the parts of a batch on several
+ * workers, this gives synchronized batch normalization; with the valid part of each sequence, masked batch normalization; with
+ * one batch after another, the statistics of a data set.
  *
- * Counts may differ, in any order. A part of count 0 changes nothing, whatever numbers its mean and variance hold. If all counts are
- * 0, so are mean and variance, as of `moments`: that changes nothing in its turn, and survives JSON, where NaN becomes null.
+ * The parts may have different counts, and may come in any order. A part of count 0 changes nothing, whatever its mean and
+ * variance are. If all counts are 0, mean and variance are 0, as `moments` returns them; unlike NaN, 0 survives JSON.
  *
- * For P parts, the mean is within (P + 1) · 2⁻⁵³ · max|mean of a part| of the exact mean of the parts, and the variance within
- * 4 · (P + 6) · 2⁻⁵³ of the exact variance of the parts, relative to it. Of parts whose variances come from the float32 kernel, it
- * stays within 7.2 · 2⁻²⁴ of the whole's. NaN and infinity go where formulas in float64 send them, and stay in their channel.
+ * For P parts, and compared with exact arithmetic on them, the mean is off by at most (P + 1) · 2⁻⁵³ · max|mean of a part|, and
+ * the variance by at most 4 · (P + 6) · 2⁻⁵³ of itself. If the parts' variances come from the float32 kernel, the variance is
+ * within 7.2 · 2⁻²⁴ of the whole's own, relative to it. NaN and infinity have the same effect as in the formulas in float64, and
+ * stay in their channel.
  *
- * @param {Iterable<{ readonly count: number, readonly mean: Numbers, readonly variance: Numbers }>} parts read once: for each, how
- *   many values per channel it had, their mean and their biased variance, one number per channel
+ * @param {Iterable<{ readonly count: number, readonly mean: Numbers, readonly variance: Numbers }>} parts iterated once: for each
+ *   part, the number of values per channel, and their mean and biased variance, one number per channel
  * @returns {Moments} the same for the whole, in new arrays
  * @throws {TypeError} if parts is not iterable, or something in it is of the wrong kind or missing
  * @throws {RangeError} if there is no part, a count is not a non-negative integer, or the parts differ in their channels
@@ -66,11 +67,11 @@ export function mergeMoments(parts) {
       };
       const first = filled[0].mean[c];
       let center = first + averageFrom(first);
-      // Differences to an infinite mean are NaN where the sum itself is not.
+      // Differences from an infinite mean are NaN, even where the plain average is not.
       if (!Number.isFinite(center)) center = averageFrom(0);
       let squares = 0;
       for (const { count, mean, variance } of filled) squares += count * (variance[c] + (mean[c] - center) ** 2);
-      // How far rounding has left center from the mean. Without this the bounds would not hold.
+      // The difference that rounding left between the mean and center. The bounds depend on this correction.
       const rest = averageFrom(center);
       result.mean[c] = center + (Number.isFinite(rest) ? rest : 0);
       result.variance[c] = squares / total - rest * rest;

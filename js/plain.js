@@ -1,10 +1,11 @@
-/* The kernel's readable twin in plain JavaScript: double throughout, one rounding at the end. It computes where WebAssembly
- * SIMD is unavailable, and tensors too small for the way into WebAssembly. docs/numerics.md has its bounds too. */
+/* The kernel's readable twin in plain JavaScript: it computes in double, and rounds once at the end. It is used if WebAssembly
+ * SIMD is unavailable, and for tensors so small that calling WebAssembly would cost more. docs/numerics.md has its bounds too. */
 
 /** @import { Problem } from './validate.js' */
 
-/* All channels are worked on at a time, in the order of memory. The numbers of all of them are in one array: `c + CENTER` is the
- * place of a channel's center. A plain array, since a typed one takes longer to make than a small tensor to normalize. */
+/* X is read in the order of memory, so all channels are worked on at the same time. Their numbers are in one array: a channel's
+ * center, for instance, is at `c + CENTER`. It is a plain array, because a typed one takes longer to create than a small tensor
+ * to normalize. */
 
 const CENTER = 0;
 const REST = 1;
@@ -15,12 +16,12 @@ const SUM = 5;
 const SQUARES = 6;
 const FIELDS = 7;
 
-/* Values are taken four at a time: as they follow one another in a slab, or from four rows if slabs are shorter than that. So a
- * channel's numbers are fetched less often, and an addition does not wait for the one before it. */
+/* Values are taken four at a time: four neighbours in a slab, or one from each of four rows if slabs are shorter than four. So a
+ * channel's numbers are loaded less often, and an addition need not wait for the one before it. */
 const FOUR = 4;
 
 /**
- * Adds each channel's deviations from its center, squared or not, to one of its numbers.
+ * Adds up each channel's deviations from its center, or their squares, and adds that to its number `sum`.
  * @param {Problem} problem @param {number[]} numbers @param {number} sum @param {boolean} squared
  */
 function addDeviations({ x, channels, spatial }, numbers, sum, squared) {
@@ -59,7 +60,8 @@ function addDeviations({ x, channels, spatial }, numbers, sum, squared) {
 }
 
 /**
- * The numbers of all channels, by given statistics; or by those of X, which the problem's arrays receive, if it has any.
+ * The numbers of all channels: from the problem's statistics if `given`, otherwise from X. Statistics of X are also written into
+ * the problem's arrays, if it has any.
  * @param {Problem} problem @param {boolean} given
  * @returns {number[]}
  */
@@ -74,7 +76,7 @@ function numbersOf(problem, given) {
       numbers[c + SQUARES] = 0;
     }
     addDeviations(problem, numbers, SUM, false);
-    // As the center is a float32, x − center is exact wherever the rest matters.
+    // The center is rounded to float32, so that x − center is exact wherever the rest matters.
     for (let c = 0; c < numbers.length; c += FIELDS) numbers[c + CENTER] = Math.fround(numbers[c + SUM] / count);
     addDeviations(problem, numbers, SQUARES, true);
   }
@@ -82,7 +84,7 @@ function numbersOf(problem, given) {
     let ownVariance = 0;
     if (given && mean && variance) {
       const center = training ? Math.fround(mean[k]) : mean[k];
-      // In inference the output is that of the mean as it was given.
+      // In inference the given mean is used unchanged, even if it is not finite.
       numbers[c + CENTER] = training && !Number.isFinite(center) ? 0 : center;
       numbers[c + REST] = mean[k] - numbers[c + CENTER] || 0;
       ownVariance = variance[k];
@@ -98,14 +100,14 @@ function numbersOf(problem, given) {
     }
     numbers[c + INV_STD] = 1 / Math.sqrt(ownVariance + epsilon);
     numbers[c + GAMMA] = gamma ? gamma[k] : 1;
-    // A sum with 0 is never −0, nor then an output.
+    // Adding 0 turns −0 into 0, so that no output is −0.
     numbers[c + BETA] = (beta ? beta[k] : 0) + 0;
   }
   return numbers;
 }
 
 /**
- * The definition, with the mean in two parts, and not less than `least`.
+ * Normalizes by the definition, with the mean in two parts. Outputs below `least` become `least`.
  * @param {Problem} problem @param {number[]} numbers @param {Float32Array} out @param {number} least
  */
 function normalize({ x, channels, spatial }, numbers, out, least) {
@@ -144,7 +146,7 @@ export function normalizePlain(problem, out) {
 
 /* ---- the gradient ------------------------------------------------------------------------------------------------ */
 
-/* Its own numbers of a channel, in a second array. */
+/* A channel's numbers for the gradient alone, in a second array. */
 const UNEVEN = 0;
 const G_SUM = 1;
 const DEVIATIONS = 2;
@@ -158,7 +160,7 @@ export function differentiatePlain(job, out, gradGamma, gradBeta) {
   const { x, batch, channels, spatial, training } = job;
   const count = batch * spatial;
   const numbers = numbersOf(job, job.mean !== null);
-  // Before anything is written.
+  // Allocated before anything is written, since allocating may fail.
   const sums = new Array(FIELDS * channels).fill(0);
   let g = job.gradOutput;
   if (job.relu) {
@@ -197,11 +199,11 @@ export function differentiatePlain(job, out, gradGamma, gradBeta) {
     const invStd = numbers[c + INV_STD];
     const scale = numbers[c + GAMMA] * invStd;
     let products = sums[c + PRODUCTS];
-    // The last terms are NaN if a sum is not finite, else 0.
+    // The last two terms are NaN if a sum is not finite, and 0 otherwise.
     if (training) products = (sums[c + UNEVEN] ? products - total * shift : 0) + 0 * total + 0 * shift;
     gradBeta[k] = total;
     gradGamma[k] = products * invStd;
-    // The mean that is used is the batch's own, whatever was given.
+    // From here on the mean is the batch's own, even if another one was given.
     const center = numbers[c + CENTER];
     numbers[c + CENTER] = Math.fround(center + shift);
     numbers[c + REST] = center - numbers[c + CENTER] + shift;

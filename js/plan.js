@@ -1,25 +1,25 @@
-/* Pure arithmetic: dimensions and a number of bytes → which part of a tensor is worked on when. Knows no address, touches no
- * array and no WebAssembly, so that a tensor of 10¹² values can be planned in a test. */
+/* Decides in which parts, and in which order, a tensor is processed, from its dimensions and a number of bytes. This is pure
+ * arithmetic, without addresses, arrays or WebAssembly, so a test can plan a tensor of 10¹² values. */
 
-/** Bytes of X that go through all steps before the next, where memory allows it: about what the second cache holds. */
+/** Bytes of X that go through all steps before the next bytes do, if memory allows: about the size of a second-level cache. */
 const TILE = 1 << 20;
-/** Bytes of X that go through one step at a time, and are copied for it if they lie elsewhere. */
+/** Bytes of X per call of a step. They are copied for it if they are not in the kernel's memory. */
 const PIECE = 256 << 10;
-/** The same if a piece is copied in, normalized and copied out at once: in the first cache. */
+/** The same, if a piece is copied in, normalized and copied out in one go: these fit in the first-level cache. */
 const PASSING = 32 << 10;
-/** Bytes to copy at a stretch at least, for which a tile may be larger: each copy is a call of some 50 ns. With less than half,
- * two passes of long copies cost less than one of short ones. */
+/** The least number of bytes to copy at a time, for which a tile may exceed TILE: each copy is a call that takes about 50 ns. If
+ * copies were shorter than half of this, two passes of long copies would cost less than one pass of short ones. */
 const RUN = 32 << 10;
-/** The same where nothing is copied: less wastes cache lines and pages. */
+/** The same, if nothing is copied: shorter stretches waste parts of cache lines and pages. */
 const HOME_RUN = 4 << 10;
-/** Bytes of per-channel state, at most: it is walked for every piece. */
+/** The most bytes of per-channel state, all of which is read for every piece. */
 const STATE = 1 << 20;
-/** At most this many bytes are lost by placing a tile in its page, and a piece in the tile, for each tile. */
+/** The most bytes per tile that are lost to alignment: of the tile in its page, and of a piece in the tile. */
 const PLACING = 12 << 10;
-/** Bytes of a cache line. A row of a tile lies in its lines as it does in X, for which it gets up to one of padding. */
+/** Bytes per cache line. A row of a tile gets up to one line of padding, so that it is aligned in its lines as it is in X. */
 const LINE = 64;
 
-/* The blocks of statistics of src/batchnorm.h: a piece ends where one ends. */
+/* The sizes of the blocks in which src/batchnorm.h sums. A piece must end where a block ends. */
 const BLOCK_POSITIONS = 4096;
 const SHORT = 512;
 const SHORT_ROWS = 8;
@@ -28,21 +28,21 @@ const COLUMN_ROWS = 256;
 /** @typedef {{ batch: number, channels: number, spatial: number }} Dimensions */
 
 /**
- * What steps need.
+ * The needs of the steps of a call.
  * @typedef {object} Task
- * @property {number} numbers bytes of a channel's numbers
- * @property {number} sums bytes of partial sums of a series: of a channel or, in columns, of each of its positions
- * @property {number} folded bytes that are folded from them, likewise
- * @property {number} tiles tensors that may have to be copied, and room for others as large
- * @property {boolean} masks they mask the gradients before they work on them
- * @property {boolean} blocks they sum: pieces end where blocks do
- * @property {boolean} again they read a source again after they have seen all of it
+ * @property {number} numbers bytes per channel for its numbers
+ * @property {number} sums bytes per series for partial sums; a series is a channel or, in columns, one position of a channel
+ * @property {number} folded bytes per series for the coefficients that are folded from a channel's numbers
+ * @property {number} tiles how many tiles: one per tensor that may have to be copied, and any that serve as scratch memory
+ * @property {boolean} masks the steps mask the gradients before they use them
+ * @property {boolean} blocks the steps sum, so pieces must end where blocks do
+ * @property {boolean} again the steps read a source again after a first pass over all of it
  */
 
 /**
- * How tensors pass the kernel. Channels are taken in ranges, one after the other, and each step of a range in pieces, some
- * rows of the batch by some positions. What is copied passes through tiles, one for each tensor: a range as a whole, or a piece at a
- * time for each step.
+ * How the kernel processes tensors. Ranges of channels are processed one after another. Each step of a range is applied to one
+ * piece after another: some rows of the batch by some positions. A tensor that is copied has a tile. The tile holds the whole
+ * range during all steps, or one piece at a time, which is then copied again for each step.
  *
  * @typedef {object} Plan
  * @property {boolean} columns the kernel's layout: lanes across channels and positions, instead of along slabs
@@ -50,19 +50,19 @@ const COLUMN_ROWS = 256;
  * @property {number} range channels of a range
  * @property {number} rows rows of a piece
  * @property {number} positions positions of a piece
- * @property {number} numbers bytes that a channel takes in each region of the work area
+ * @property {number} numbers bytes per channel in each region of the work area
  * @property {number} sums
  * @property {number} folded
  */
 
 /**
- * Plans a call on tensors that are not empty. The layout depends on the dimensions alone, never on memory, since it decides
- * the rounding.
+ * Plans a call on tensors that are not empty. The layout (columns or slabs) depends on the dimensions alone, never on memory,
+ * because the rounding depends on it.
  *
  * @param {Dimensions} dimensions
  * @param {Task} task
- * @param {number} bytes of the work area, at least 64 KiB for each tile
- * @param {boolean} home the sources lie in the kernel's memory, or are copied to where they are at home
+ * @param {number} bytes of the work area, at least 64 KiB per tile
+ * @param {boolean} home all sources are in the kernel's memory, or are copied into a tensor that is
  * @returns {Plan}
  */
 export function makePlan({ batch, channels, spatial }, task, bytes, home) {
@@ -73,7 +73,7 @@ export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const sums = task.sums * copies;
   const folded = task.folded * copies;
   const state = numbers + sums + folded;
-  // Of all tiles.
+  // Bytes of all tiles together.
   const slab = 4 * spatial * tiles;
   const line = LINE * tiles;
   const volume = batch * slab;
@@ -83,7 +83,7 @@ export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const most = Math.min(channels, Math.floor(STATE / state));
 
   let range = Math.min(most, Math.floor(Math.max(1, TILE / volume, run / slab)));
-  // What is read once gains nothing by staying in memory.
+  // A source that is read only once gains nothing by staying in its tile.
   const stays =
     again && (home || (range * (state + volume) + batch * line <= memory && (range === channels || range * slab >= run / 2)));
   if (!stays) range = Math.min(most, Math.floor((blocks ? TILE : piece) / (least * slab)));
@@ -92,7 +92,7 @@ export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const room = Math.min(piece, memory - range * state);
   const row = range * slab + line;
   const rows = Math.min(batch, Math.max(least, Math.floor(room / row / least) * least));
-  // Only a slab of its own is cut.
+  // Slabs are only cut if the range has a single channel.
   const cut = Math.max(1, Math.floor(room / (4 * tiles) / BLOCK_POSITIONS)) * BLOCK_POSITIONS;
   const positions = range === 1 && row > room ? Math.min(spatial, cut) : spatial;
   const resident = !home && (stays || (rows === batch && positions === spatial));

@@ -1,11 +1,11 @@
-/* Whatever a tensor comes as → its data, its sizes and where its values begin, each property and element read once. A tensor
- * of another library may say in many ways how its values lie: only row-major order without gaps is taken. */
+/* Reads tensors of this and other libraries: their data, their sizes and where their values begin. Each property and element is
+ * read once. Libraries state the order of values in many ways; only row-major order without gaps is accepted. */
 
 /** @param {string | symbol} name */
 const getter = (name) =>
   /** @type {any} */ (Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name)).get;
 
-/* The getters of the language itself: a property of the same name on the array would run the user's code. */
+/* The built-in getters, since a property of the same name on the array could run the user's code. */
 const tagOf = getter(Symbol.toStringTag);
 const getBuffer = getter('buffer');
 const getByteOffset = getter('byteOffset');
@@ -27,8 +27,8 @@ export const bufferOf = (data) => getBuffer.call(data);
 export const byteOffsetOf = (data) => getByteOffset.call(data);
 
 /**
- * Part of an array's memory as a plain array of fixed length: without methods of a subclass, and as long as it is now even if
- * its buffer grows.
+ * Part of an array's memory, as a plain typed array: without the methods of a subclass, and with a fixed length even if the
+ * buffer grows.
  * @template {Float32Array | Float64Array} Data
  * @param {Data} data @param {number} begin @param {number} length in elements
  * @returns {Data}
@@ -43,14 +43,14 @@ export function view(data, begin, length) {
   );
 }
 
-/** An object that is no array. @param {unknown} value @returns {value is Record<string, unknown>} */
+/** Whether this is an object, but not an array. @param {unknown} value @returns {value is Record<string, unknown>} */
 export const isObject = (value) =>
   typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
 
-/** Something that may have a tensor's properties: nd4js makes its arrays of functions. @param {unknown} value @returns {value is Record<string, unknown>} */
+/** Whether this may be a tensor. The arrays of nd4js are functions. @param {unknown} value @returns {value is Record<string, unknown>} */
 export const isTensor = (value) => isObject(value) || typeof value === 'function';
 
-/** What was given, in a few words. @param {unknown} value @returns {string} */
+/** A value in a few words, for an error message. @param {unknown} value @returns {string} */
 export function describe(value) {
   const type = typeName(value);
   if (type !== undefined) return `${type} of ${lengthOf(value)}`;
@@ -64,24 +64,25 @@ export function describe(value) {
 export const describeShape = (shape) => (Array.isArray(shape) ? `[${shape.map(describe).join(', ')}]` : describe(shape));
 
 /**
- * @param {new (message: string) => Error} ErrorType @param {string} argument after the function's name and a colon @param {string} expected @param {string} actual
+ * @param {new (message: string) => Error} ErrorType @param {string} argument its name, after the function's name and a colon
+ *   @param {string} expected @param {string} actual
  * @returns {never}
  */
 export function fail(ErrorType, argument, expected, actual) {
   throw new ErrorType(`${argument} must ${expected}; got ${actual}`);
 }
 
-/** What is wrong with something that should be a number: its value, or its kind. @param {unknown} value */
+/** The type of error for something that should be another number: by its value, or by its kind. @param {unknown} value */
 export const errorOf = (value) => (typeof value === 'number' ? RangeError : TypeError);
 
-/** The numbers of a list: an array, or an integer typed array; anything else as it is. @param {unknown} value @returns {unknown} */
+/** A copy of an array or an integer typed array; anything else is returned as it is. @param {unknown} value @returns {unknown} */
 export function listOf(value) {
   const isArray = Array.isArray(value);
   if (!isArray && !/^U?[Ii]nt/.test(/** @type {string} */ (typeName(value)))) return value;
   const given = /** @type {ArrayLike<unknown>} */ (value);
   const length = isArray ? given.length : lengthOf(given);
   const list = [];
-  // More than any shape has are not worth reading.
+  // A shape has at most 8 sizes. One more is enough to reject it.
   for (let k = 0; k < length && k < 9; k++) list.push(given[k]);
   return list;
 }
@@ -97,16 +98,16 @@ export const sizeOf = (sizes) => /** @type {number[]} */ (sizes).reduce((product
 
 /**
  * @typedef {object} Reading
- * @property {any} given the tensor, or its bare data
+ * @property {any} given the tensor, or data without a shape
  * @property {any} data not checked
- * @property {unknown[] | null} sizes null: bare data
- * @property {boolean} [hasShape] its own `shape` is an array, as this package returns them
- * @property {unknown} [offset] undefined: the data hold nothing else. A view of numpy-ts has its base's data and does not say where
- *   in them it begins, so an offset is never assumed
+ * @property {unknown[] | null} sizes null: data without a shape
+ * @property {boolean} [hasShape] its `shape` is an array, as in the tensors that this package returns
+ * @property {unknown} [offset] undefined: the data must hold exactly the tensor's values. An offset of 0 is not assumed, because
+ *   a view in numpy-ts has the data of its base and does not state where it begins
  */
 
 /**
- * @param {string} argument @param {any} given a tensor, or bare data
+ * @param {string} argument @param {any} given a tensor, or data without a shape
  * @param {string} expected what its shape must be, for an error
  * @returns {Reading}
  */
@@ -134,16 +135,16 @@ export function read(argument, given, expected) {
     if (!same(sizes, others))
       fail(RangeError, `${argument}.dims`, `equal its shape, ${describeShape(sizes)}`, describeShape(others));
   }
-  // No data, no order: the caller says what is wrong with them, such as TensorFlow.js' method of that name.
+  // The caller rejects such data. One example is `data` in TensorFlow.js, which is a method.
   if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes };
-  // Most say nothing of their order.
+  // Most tensors do not state their order.
   if ((stride ?? strides ?? isContiguous ?? fortranOrder ?? fortran ?? order ?? null) !== null) {
     const ask = (/** @type {unknown} */ stated) => (typeof stated === 'function' ? stated.call(given) : stated);
     const steps = { stride: ask(stride), strides: ask(strides) };
     const ordered = ask(isContiguous) ?? true;
     const named = ask(order);
     const swapped = ask(fortranOrder) || ask(fortran) || (typeof named === 'string' && /^(f|col)/i.test(named));
-    // Without values every order will do; sizes that are none are the caller's to reject.
+    // In an empty tensor any order is fine. The caller rejects invalid sizes.
     if (sizes.every((size) => Number.isSafeInteger(size) && size > 0)) {
       for (const [name, stated] of Object.entries(steps)) checkSteps(argument, name, stated, sizes);
       if ((swapped || !ordered) && sizes.filter((size) => size > 1).length > 1)
@@ -156,7 +157,7 @@ export function read(argument, given, expected) {
 const CONTIGUOUS = 'contiguous in row-major order (copy it first)';
 
 /**
- * Checks the steps from value to value along each dimension, if a tensor states them.
+ * Checks a tensor's strides, the steps from value to value along each dimension, if it states them.
  * @param {string} argument @param {string} name @param {unknown} stated @param {number[]} sizes
  */
 function checkSteps(argument, name, stated, sizes) {
@@ -167,14 +168,14 @@ function checkSteps(argument, name, stated, sizes) {
     fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${CONTIGUOUS}`, describeShape(list));
 }
 
-/** What numbers may come in. */
+/** The arrays that may hold numbers, for an error message. */
 export const NUMBERS = 'be a Float32Array, a Float64Array or an array of numbers';
 
 /** @param {unknown} data @returns {boolean} */
 export const holdsNumbers = (data) => Array.isArray(data) || isFloat32Array(data) || typeName(data) === 'Float64Array';
 
 /**
- * A copy in double.
+ * A copy of some numbers in double.
  * @param {string} argument @param {any} data @param {number} begin @param {number} size
  */
 export function copyOf(argument, data, begin, size) {
@@ -191,7 +192,7 @@ export function copyOf(argument, data, begin, size) {
  * The numbers of an array, as a copy in double.
  * @param {string} argument @param {any} data
  * @param {number} [channels] how many there must be
- * @param {any} [offset] where they begin; undefined: the array holds nothing else
+ * @param {any} [offset] index of the first; undefined: the array must hold exactly these numbers
  * @returns {Float64Array}
  */
 export function numbersOf(argument, data, channels, offset) {

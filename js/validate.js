@@ -1,6 +1,6 @@
-/* Arguments → one plain description of the job, or a TypeError (wrong kind) or RangeError (wrong size or value) that says
- * which argument, what was expected and what was given. Everything is read first, each property and element once; only then
- * are lengths and memory checked, since reading may run the user's code, which may change them. Writes nothing. */
+/* Turns arguments into one plain description of the job, or throws a TypeError (wrong kind) or a RangeError (wrong size or value)
+ * that names the argument, what was expected and what was given. Everything is read first, each property and element once.
+ * Lengths and memory are checked only after that, because reading may run the user's code, which may change them. Writes nothing. */
 
 import {
   bufferOf,
@@ -26,29 +26,30 @@ import {
 /** @import { Reading } from './tensor.js' */
 /** @import { Tensor } from './index.js' */
 
-/** Numbers of channels. @typedef {Float32Array | Float64Array} Statistic */
+/** One number per channel. @typedef {Float32Array | Float64Array} Statistic */
 
 /**
- * How a tensor's values belong to channels: value (b, c, p) of batch × channels × spatial is at (b · channels + c) · spatial + p.
+ * A tensor as batch × channels × spatial: value (b, c, p) is at index (b · channels + c) · spatial + p.
  * @typedef {object} Layout
  * @property {number[]} shape a copy of the tensor's
  * @property {number[]} perChannel the shape of a tensor of one value per channel
  * @property {number} batch the product of the sizes before the axis
  * @property {number} channels
  * @property {number} spatial the product of the sizes after it
- * @property {number} size the product of all
+ * @property {number} size the product of all sizes
  */
 
 /**
- * What is computed.
+ * The inputs of a computation.
  * @typedef {object} Problem
  * @property {Float32Array} x
  * @property {number} batch
  * @property {number} channels
  * @property {number} spatial
- * @property {ArrayLike<number> | null} gamma null: 1
- * @property {ArrayLike<number> | null} beta null: 0
- * @property {Statistic | null} mean given, or in the forward call in training receives the batch's; in the gradient null: computed
+ * @property {ArrayLike<number> | null} gamma null means 1
+ * @property {ArrayLike<number> | null} beta null means 0
+ * @property {Statistic | null} mean the given one. In a forward call in training, receives the batch's; in a gradient, null means
+ *   that it is computed from X
  * @property {Statistic | null} variance likewise
  * @property {number} epsilon
  * @property {boolean} training
@@ -56,7 +57,7 @@ import {
  */
 
 /**
- * The problem, and what is made of its results.
+ * A forward call: the problem, and what to do with its results.
  * @typedef {Problem & {
  *   out: Float32Array | null,
  *   target: any,
@@ -68,12 +69,13 @@ import {
  *   correction: number,
  *   returned: [Tensor<any>, Tensor<any>] | null
  * }} Job
- * `out`: null, to be allocated; `target`: what was given as `out`, its array or its tensor; `correction`: what the variance is
- * multiplied by for the running one; `returned`: the running statistics as inference returns them, null in training
+ * `out`: null if it has to be allocated. `target`: the option `out` as it was given, an array or a tensor. `correction`: the factor by
+ * which the biased variance is multiplied before the running variance is updated with it. `returned`: the running statistics that
+ * inference returns; null in training.
  */
 
 /**
- * The same of a gradient.
+ * A gradient call: the problem, and what to do with its results.
  * @typedef {Problem & {
  *   gradOutput: Float32Array,
  *   out: Float32Array | null,
@@ -83,18 +85,18 @@ import {
  * }} GradientJob
  */
 
-/** Options by their names, none of which is given. @param {string} list @returns {Record<string, unknown>} */
+/** An object with these names, all of them undefined. @param {string} list @returns {Record<string, unknown>} */
 export const none = (list) => Object.fromEntries(list.split(' ').map((name) => [name, undefined]));
 
 const OPTIONS = /* @__PURE__ */ none('out axis statistics unbiased relu');
 const GRADIENT_OPTIONS = /* @__PURE__ */ none('gamma beta statistics epsilon training axis relu out gradInput');
 const PARAMETERS = ['gamma', 'beta', 'runningMean', 'runningVar'];
 
-/** What arguments are called in errors, by their own names. @typedef {Record<string, string>} Names */
+/** The arguments' names in error messages, by their plain names. @typedef {Record<string, string>} Names */
 
 /**
- * Made once, when this file is loaded. If each call put such constant text together, V8's compiler would do it in the background, and
- * Node 20 can hang when a program ends: the one waits for memory, the other for the compiler.
+ * Made once, when this file is loaded. If each call joined these constant strings, V8's compiler would join them in a background
+ * thread, and Node 20 can then hang at the end of a program: that thread waits for memory, and the main thread waits for it.
  * @param {string} name of the function
  */
 function namesOf(name) {
@@ -110,7 +112,7 @@ const NAMES = /* @__PURE__ */ namesOf('batchNormalization');
 const GRADIENT_NAMES = /* @__PURE__ */ namesOf('batchNormalizationGradient');
 const MOMENTS_NAMES = /* @__PURE__ */ namesOf('moments');
 
-/** What a tensor's sizes must be. */
+/** The requirement on a tensor's sizes, for an error message. */
 const SIZES = 'hold 1 to 8 non-negative integers';
 
 /**
@@ -136,7 +138,7 @@ function readTensor(argument, given) {
       SIZES,
       describeShape(sizes),
     );
-  // −0 is 0.
+  // Adding 0 turns −0 into 0.
   reading.sizes = sizes.map((size) => size + 0);
   return /** @type {any} */ (reading);
 }
@@ -161,9 +163,10 @@ function layoutOf(name, shape, axis) {
 }
 
 /**
- * The options, own properties alone, each read once.
+ * Reads options: own properties only, and each one once.
  * @template {Record<string, unknown>} Known
- * @param {string} argument @param {unknown} options @param {Known} known all names, with undefined @param {string} [also] what else they may be
+ * @param {string} argument @param {unknown} options @param {Known} known all names, with undefined @param {string} [also] the end
+ *   of the error's requirement
  * @returns {Known}
  */
 export function readOptions(argument, options, known, also = ' or empty') {
@@ -183,9 +186,9 @@ export function checkBoolean(argument, value, hint = '') {
 }
 
 /**
- * @param {string} argument @param {unknown} given a tensor or its bare data, or null
- * @param {Layout} layout @param {string} [orNull] for an error: what else it may be
- * @returns {Reading | null} an array's numbers as a copy
+ * @param {string} argument @param {unknown} given a tensor, data without a shape, or null
+ * @param {Layout} layout @param {string} [orNull] the end of the error's requirement
+ * @returns {Reading | null} with a copy of the numbers, if they are in a plain array
  */
 function readPerChannel(argument, given, layout, orNull = ', or null') {
   if (given === null) return null;
@@ -202,7 +205,7 @@ function readPerChannel(argument, given, layout, orNull = ', or null') {
 }
 
 /**
- * A given pair of statistics.
+ * Reads the option `statistics`.
  * @param {string} argument @param {unknown} given
  * @returns {{ mean: unknown, variance: unknown } | null}
  */
@@ -213,11 +216,11 @@ function readStatistics(argument, given) {
   return { mean, variance };
 }
 
-/** What an argument's data are called. @param {string} argument @param {Reading} reading */
+/** The name of an argument's data in error messages. @param {string} argument @param {Reading} reading */
 const nameOf = (argument, { given, data }) => (given === data ? argument : `${argument}.data`);
 
 /**
- * Where the values of an argument begin in its data.
+ * The index of an argument's first value in its data.
  * @param {string} argument @param {Reading} reading @param {number} length of the data
  * @param {number} size how many values there should be @param {Layout} layout @param {boolean} perChannel
  * @returns {number}
@@ -239,8 +242,8 @@ function beginOf(argument, reading, length, size, { shape }, perChannel) {
 }
 
 /**
- * The values of an argument, as the job takes them: in a fixed view; if they are per channel, in the very array that was given if
- * that holds nothing else.
+ * The values of an argument, as a view of fixed length. Values per channel are returned in the array that was given, if it holds
+ * nothing else.
  * @template {Float32Array | Float64Array} Data
  * @param {string} argument @param {Reading} reading @param {number} size how many values there should be
  * @param {Layout} layout @param {boolean} [perChannel]
@@ -249,7 +252,7 @@ function beginOf(argument, reading, length, size, { shape }, perChannel) {
 function valuesOf(argument, reading, size, layout, perChannel = false) {
   const { data } = reading;
   const length = lengthOf(data);
-  // A detached array has length 0, and its buffer takes no new view.
+  // A detached array has length 0, and a new view of its buffer throws.
   if (length === 0)
     try {
       new Uint8Array(bufferOf(data));
@@ -269,7 +272,8 @@ function valuesOf(argument, reading, size, layout, perChannel = false) {
 const perChannelOf = (argument, reading, layout) => reading && valuesOf(argument, reading, layout.channels, layout, true);
 
 /**
- * A running statistic as inference returns it: the tensor of X's rank that was given, else its numbers as one.
+ * A running statistic as inference returns it: the tensor that was given if it has the right shape, otherwise a new tensor of its
+ * numbers.
  * @param {Reading | null} reading @param {any} numbers @param {Layout} layout
  * @returns {Tensor<any>}
  */
@@ -293,7 +297,7 @@ export function checkEpsilon(argument, epsilon, hint) {
 }
 
 /**
- * A variance may be a little below 0, as some converters of models make it.
+ * A variance may be slightly below 0, because some model converters make it so.
  * @param {string} argument @param {ArrayLike<number>} variance @param {number} epsilon
  */
 export function checkVariance(argument, variance, epsilon) {
@@ -311,7 +315,8 @@ function checkFilled(name, { shape, channels }, x) {
 /** @param {unknown} data a typed array @returns {number} where its memory ends, in bytes */
 const endOf = (data) => byteOffsetOf(data) + (isFloat32Array(data) ? 4 : 8) * lengthOf(data);
 
-/** What may be written must not overlap another. @param {string} argument @param {Statistic} data @param {string} name @param {Statistic | null} other */
+/** Rejects memory to write to that overlaps another argument. @param {string} argument @param {Statistic} data
+ * @param {string} name @param {Statistic | null} other */
 function checkApart(argument, data, name, other) {
   if (
     other !== null &&
@@ -323,7 +328,7 @@ function checkApart(argument, data, name, other) {
 }
 
 /**
- * What was given as `out`, as far as it can be read before lengths and memory are checked.
+ * Reads the option `out`. Its length and memory are checked later.
  * @param {Names} name @param {unknown} target @param {number[]} shape X's
  * @returns {Reading & { sizes: number[] } | null}
  */
@@ -335,8 +340,9 @@ function readOut(name, target, shape) {
 }
 
 /**
- * Where the output goes, if not to a new array.
- * @param {Names} name @param {Reading | null} reading @param {Layout} layout @param {Float32Array} source over which it may be written
+ * The array that receives the output; null: a new one.
+ * @param {Names} name @param {Reading | null} reading @param {Layout} layout @param {Float32Array} source which the output may
+ *   overwrite
  * @param {string} sourceName
  * @returns {Float32Array | null}
  */
@@ -350,7 +356,8 @@ function outOf(name, reading, layout, source, sourceName) {
   return out;
 }
 
-/** Checks what may be written against the arguments per channel. @param {string} argument @param {Statistic} data @param {string[]} names @param {(Statistic | null)[]} others */
+/** Rejects memory to write to that overlaps one of several arguments. @param {string} argument @param {Statistic} data
+ * @param {string[]} names @param {(Statistic | null)[]} others */
 function checkApartFromAll(argument, data, names, others) {
   for (let k = 0; k < names.length; k++) checkApart(argument, data, names[k], others[k]);
 }
@@ -375,7 +382,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   checkEpsilon(name.epsilon, epsilon, optionsEarly(epsilon));
   checkBoolean(name.training, training, optionsEarly(training));
 
-  // What follows may run the user's code: getters, and traps of proxies.
+  // Reading may run the user's code: getters, and traps of proxies.
   const { out: target, axis, statistics: given, unbiased = false, relu = false } = readOptions(name.options, options, OPTIONS);
   checkBoolean(name.unbiased, unbiased);
   checkBoolean(name.relu, relu);
@@ -387,7 +394,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   const readVar = readPerChannel(name.runningVar, runningVar, layout);
   const saved = readStatistics(name.statistics, given);
   const outReading = readOut(name, target, layout.shape);
-  // Nothing of the user's runs from here on.
+  // No code of the user's runs from here on.
 
   /** @type {Float32Array} */
   const x = valuesOf(name.X, readX, layout.size, layout);
@@ -453,7 +460,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
  */
 export function validateGradient(gradOutput, X, options) {
   const name = GRADIENT_NAMES;
-  // What follows may run the user's code.
+  // Reading may run the user's code.
   const given = readOptions(name.options, options, GRADIENT_OPTIONS);
   const { epsilon = 1e-5, training = true, relu = false, gradInput: wantsInput = true } = given;
   checkEpsilon(name.epsilon, epsilon);
@@ -471,7 +478,7 @@ export function validateGradient(gradOutput, X, options) {
   const readMean = saved && readPerChannel(name.mean, saved.mean, layout, '');
   const readVar = saved && readPerChannel(name.variance, saved.variance, layout, '');
   const outReading = readOut(name, given.out, layout.shape);
-  // Nothing of the user's runs from here on.
+  // No code of the user's runs from here on.
 
   checkShape(name.gradOutput, readG, layout.shape);
   const { size } = layout;
@@ -536,7 +543,7 @@ export function validateMoments(X, options) {
     beta: null,
     mean: new Float64Array(channels),
     variance: new Float64Array(channels),
-    // With an epsilon, squares that vanish next to it would not be summed again.
+    // With a positive epsilon, squares that are negligible next to it would not be summed again in double.
     epsilon: 0,
     training: true,
     relu: false,

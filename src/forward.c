@@ -1,4 +1,4 @@
-/* The kernels in the order in which a block of X meets them: statistics, fold, normalize. batchnorm.h is the manual. */
+/* The forward kernels, in the order in which they run: statistics, fold, normalize. batchnorm.h is the manual. */
 #include "batchnorm.h"
 
 #include <assert.h>
@@ -7,28 +7,28 @@
 
 /* ---- limits: where float32 is too narrow, and double takes over ------------------------------------------------- */
 
-/* The squared deviations of a block: their sum, and per value. Below, too much of them may have vanished. Where all have, an epsilon
- * from the last one on hides what they were. */
+/* Limits of a block's squared deviations: of their sum, and of the mean square. Below LEAST_SQUARE too much may have underflowed. If
+ * all of them underflowed to zero, an epsilon of at least LEAST_EPSILON is so much larger that the loss does not matter. */
 #define MOST_SQUARES 1e36
 #define LEAST_SQUARE 1e-28
 #define LEAST_EPSILON 1e-30
-/* Deviations to be squared, and to be scaled, whose results may be subnormal (processors take 10 times as long for those); and a
- * variance of the latter. */
+/* Smaller deviations may give subnormal results when they are squared, or when they are scaled; processors take 10 times as long for
+ * subnormal numbers. LEAST_VARIANCE is LEAST_SCALED, squared. */
 #define LEAST_SQUARED 0x1p-45f
 #define LEAST_SCALED 0x1p-115f
 #define LEAST_VARIANCE 0x1p-230
 
-/* ---- what the steps share -------------------------------------------------------------------------------------- */
+/* ---- shared by the steps -------------------------------------------------------------------------------------- */
 
 static inline double squared(double value) { return value * value; }
 
-/* The mean of n values less another mean, in their two parts: as one double each, the difference could lose all its digits. */
+/* The mean of n values minus another mean, each in two parts: with one double each, the difference could lose all its digits. */
 static inline double apart(double sum, double n, double inv_n, float hi, double lo) {
   const float own = mean_hi(sum, inv_n);
   return ((double)own - hi) + (mean_lo(sum, n, inv_n, own) - lo);
 }
 
-/* Whether the 8 values at the start of a slab, less a center, are tiny though not all zero. */
+/* Whether the first 8 values of a slab are all close to a center, but not all equal to it. */
 static __attribute__((noinline)) bool all_tiny(const float *x, float center, float limit) {
   float most = 0;
   for (size_t i = 0; i < 8; i++) {
@@ -39,7 +39,7 @@ static __attribute__((noinline)) bool all_tiny(const float *x, float center, flo
   return most > 0;
 }
 
-/* Nearly always the first value says that they are not. */
+/* Nearly always the first value already rules it out. */
 static inline bool tiny(const float *x, float center, float limit) {
   return __builtin_fabsf(x[0] - center) < limit && all_tiny(x, center, limit);
 }
@@ -51,7 +51,7 @@ static inline float squared_deviation(float x, float center) {
   return d * d;
 }
 
-/* The pairwise tree: each of these is the sum of two of half its size. */
+/* The pairwise tree: each level adds two of the level below. */
 static inline f32x4 squares_of_4(const float *x, f32x4 center_f32x4) {
   const f32x4 d_f32x4 = load_f32x4(x) - center_f32x4;
   return d_f32x4 * d_f32x4;
@@ -67,7 +67,7 @@ static inline void add_lanes(f64x2 sum_f64x2[2], f32x4 value_f32x4) {
   sum_f64x2[1] += widen_high_f32x4(value_f32x4);
 }
 
-/* Of slabs of n positions, or of a column, where n is 1. */
+/* The squared deviations in double: of slabs of n positions, or of a column, if n is 1. */
 static __attribute__((noinline)) double squares_f64(const float *x, size_t rows, size_t stride, size_t n, float center) {
   const f64x2 center_f64x2 = splat_f64x2(center);
   f64x2 sum01_f64x2 = splat_f64x2(0), sum23_f64x2 = sum01_f64x2;
@@ -86,7 +86,7 @@ static __attribute__((noinline)) double squares_f64(const float *x, size_t rows,
   return (sum01_f64x2[0] + sum01_f64x2[1]) + rest;
 }
 
-/* Squared deviations from a center → from the mean. If float32 was too narrow for them, they are summed again. */
+/* Turns squared deviations from a center into those from the mean. If float32 was too narrow, it sums them again in double. */
 static inline double settle(double squares, double epsilon, const float *x, size_t rows, size_t stride, size_t n, double sum,
                             float center, double inv_count) {
   const double count = (double)(rows * n);
@@ -139,7 +139,7 @@ static void moments_of_slabs(const float *x, size_t rows, size_t stride, size_t 
   *sum = sum_slabs(x, rows, stride, n);
   const double inv_count = 1 / (double)(rows * n);
   const float center = mean_hi(*sum, inv_count);
-  /* NaN makes settle() take double. */
+  /* NaN makes settle() use double. */
   const bool small = n >= 8 && tiny(x, center, LEAST_SQUARED);
   const double squares = small ? __builtin_nan("") : squares_slabs(x, rows, stride, n, center);
   *m2 = settle(squares, epsilon, x, rows, stride, n, *sum, center, inv_count);
@@ -152,12 +152,12 @@ static inline void add_4(double *sum, f32x4 value_f32x4) {
   store_f64x2(sum + 2, load_f64x2(sum + 2) + widen_high_f32x4(value_f32x4));
 }
 
-/* A row of a block, or after the last one what adds nothing. */
+/* A row of a block; after the last one, a row that adds nothing to the sums. */
 static inline const float *row_or(const float *nothing, const float *x, size_t row, size_t rows, size_t stride) {
   return row < rows ? x + row * stride : nothing;
 }
 
-/* Four rows at a time, so that sums are loaded and stored once for four values. */
+/* Four rows at a time, so that each sum is loaded and stored once per four values. */
 static void moments_of_columns(const float *restrict x, size_t rows, size_t stride, size_t width, double epsilon,
                                double *restrict sum, double *restrict m2, float *restrict center) {
   const double inv_rows = 1 / (double)rows;
@@ -179,7 +179,7 @@ static void moments_of_columns(const float *restrict x, size_t rows, size_t stri
   }
   for (size_t j = 0; j < width; j++) {
     center[j] = mean_hi(sum[j], inv_rows);
-    /* A column that begins so is not squared in float32: NaN makes settle() take double. */
+    /* If the first deviation is that small, NaN makes settle() use double for the column. */
     const float d = __builtin_fabsf(x[j] - center[j]);
     if (d > 0 && d < LEAST_SQUARED) center[j] = __builtin_nanf("");
   }
@@ -202,8 +202,8 @@ static void moments_of_columns(const float *restrict x, size_t rows, size_t stri
 
 /* ---- statistics: blocks merged --------------------------------------------------------------------------------- */
 
-/* Merges n more values of each series into those seen before them: of both, their sum and the sum of their squared deviations
- * from their own mean (Chan, Golub and LeVeque 1983). */
+/* Merges the sums of n more values per series into those of the values seen so far: the sum, and the sum of squared deviations from
+ * their own mean (Chan, Golub and LeVeque 1983). */
 static void merge(double *restrict sum, double *restrict m2, double seen, const double *restrict more_sum,
                   const double *restrict more_m2, double n, size_t series) {
   const double inv_seen = 1 / seen, inv_n = 1 / n, weight = seen * n / (seen + n);
@@ -227,7 +227,7 @@ void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, 
       const float *block = x + row * stride + p;
       const size_t block_rows = smaller(rows - row, height), positions = smaller(spatial - p, BN_BLOCK_POSITIONS);
       const size_t n = columns ? block_rows : block_rows * positions;
-      /* The first block's are the totals themselves. */
+      /* The first block's sums are the totals; those of later blocks go behind the totals, to be merged. */
       double *sum = seen ? partial + 2 * series : partial, *m2 = sum + series;
       if (columns)
         moments_of_columns(block, block_rows, stride, series, epsilon, sum, m2, fold);
@@ -260,7 +260,7 @@ __attribute__((minsize)) void bn_moments(double count, size_t channels, size_t s
 
 __attribute__((minsize)) void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, bool columns,
                                       bn_channel *channel, float *fold) {
-  /* Columns want one copy per position, so that a vector load finds its channel's. */
+  /* Columns need one copy per position, so that a vector load gets the numbers of each lane's channel. */
   const size_t copies = columns ? spatial : 1, step = channels * copies;
   for (size_t c = 0; c < channels; c++, channel++) {
     const float hi = (float)channel->mean_hi;
@@ -268,7 +268,7 @@ __attribute__((minsize)) void bn_fold(double epsilon, bool training, size_t chan
       channel->mean_lo += channel->mean_hi - hi;
       channel->mean_hi = hi;
     }
-    /* With + 0, here and below, no output of relu is −0. */
+    /* Adding 0, here and below, turns −0 into 0, so that no output of relu is −0. */
     channel->beta += 0;
     channel->inv_std = 1 / __builtin_sqrt(channel->variance + epsilon);
     const double scale = channel->gamma * channel->inv_std;
@@ -285,7 +285,7 @@ __attribute__((minsize)) void bn_fold(double epsilon, bool training, size_t chan
 
 /* ---- normalize ------------------------------------------------------------------------------------------------- */
 
-/* No output is less than this. */
+/* The lower bound of the outputs. */
 static inline float least_of(bool relu) { return relu ? 0 : -__builtin_inff(); }
 
 static void normalize_f64(const float *x, float *y, size_t n, const bn_channel *channel, bool relu) {
@@ -294,7 +294,7 @@ static void normalize_f64(const float *x, float *y, size_t n, const bn_channel *
   const f64x2 beta_f64x2 = splat_f64x2(channel->beta);
   const f64x2 least_f64x2 = splat_f64x2(least_of(relu));
   for (size_t i = 0; i < n; i += 2) {
-    /* The last value may be alone. */
+    /* An odd last value is in both lanes. */
     const f64x2 x_f64x2 = i + 2 <= n ? widen_f32x2(x + i) : splat_f64x2(x[i]);
     const f64x2 y_f64x2 =
         larger_f64x2(((x_f64x2 - mean_hi_f64x2) - mean_lo_f64x2) * inv_std_f64x2 * gamma_f64x2 + beta_f64x2, least_f64x2);
@@ -314,7 +314,7 @@ static inline void normalize_4(const float *x, float *y, f32x4 center_f32x4, f32
   store_f32x4(y, relu ? larger_f32x4(y_f32x4, splat_f32x4(0)) : y_f32x4);
 }
 
-/* relu is a constant where this is called: without it the loop is a sixth shorter. */
+/* Callers pass relu as a constant, so that it is compiled away: without relu the loop is a sixth shorter. */
 static inline __attribute__((always_inline)) void normalize_slab(const float *x, float *y, size_t n, float center, float scale,
                                                                  float shift, bool relu) {
   const f32x4 center_f32x4 = splat_f32x4(center), scale_f32x4 = splat_f32x4(scale), shift_f32x4 = splat_f32x4(shift);
@@ -326,14 +326,14 @@ static inline __attribute__((always_inline)) void normalize_slab(const float *x,
     normalize_4(x + i + 12, y + i + 12, center_f32x4, scale_f32x4, shift_f32x4, relu);
   }
   for (; i + 4 <= n; i += 4) normalize_4(x + i, y + i, center_f32x4, scale_f32x4, shift_f32x4, relu);
-  /* A comparison of single values would be a branch that is often mispredicted. */
+  /* Vectors for single values: a scalar comparison would compile to a branch, which is often mispredicted. */
   for (; i < n; i++) {
     const float value = (x[i] - center) * scale + shift;
     y[i] = relu ? larger_f32x4(splat_f32x4(value), splat_f32x4(0))[0] : value;
   }
 }
 
-/* Slabs side by side in a row, `spacing` apart, of n positions each, with numbers of their own. */
+/* Several slabs per row, `spacing` values apart, of n positions each. Each has its own numbers. */
 static __attribute__((noinline)) void normalize_slabs(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride,
                                                       size_t slabs, size_t spacing, size_t n, const bn_channel *channel,
                                                       const float *center, const float *scale, const float *shift, bool relu) {
@@ -350,7 +350,7 @@ static __attribute__((noinline)) void normalize_slabs(const float *x, float *y, 
     }
 }
 
-/* Columns in multiples of 4. Two rows at a time; the last two may be the same one, so both are loaded before either is stored. */
+/* The width is a multiple of 4. Two rows at a time; the last two may be the same row, so both are loaded before either is stored. */
 static void normalize_columns(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t width,
                               const float *center, const float *scale, const float *shift, bool relu) {
   const f32x4 least_f32x4 = splat_f32x4(least_of(relu));
@@ -379,12 +379,12 @@ void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t
     return;
   }
   for (size_t c = 0; c < channels;) {
-    /* Neighbors in float32 go together; what is left after their last four columns are slabs of one position. */
+    /* Adjacent channels in float32 go together. The columns after the last group of four are treated as slabs of one position. */
     const size_t end = next_in_double(scale, c, channels, spatial);
     const size_t j = c * spatial, width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
     normalize_columns(x + j, y + j, rows, x_stride, y_stride, k - j, center + j, scale + j, shift + j, relu);
     normalize_slabs(x + k, y + k, rows, x_stride, y_stride, left, 1, 1, channel, center + k, scale + k, shift + k, relu);
-    /* The next one, if there is one, is in double. */
+    /* The channel that ended the run is computed in double. */
     if (end < channels) {
       const size_t d = end * spatial;
       normalize_slabs(x + d, y + d, rows, x_stride, y_stride, 1, spatial, spatial, channel + end, center + d, scale + d,

@@ -1,4 +1,4 @@
-/* The kernels of the gradient in the order in which a piece meets them: mask, sums, fold, input gradient. batchnorm.h is the manual. */
+/* The gradient kernels, in the order in which they run: mask, sums, fold, input gradient. batchnorm.h is the manual. */
 #include "batchnorm.h"
 
 #include <assert.h>
@@ -22,13 +22,13 @@ void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_st
 
 /* ---- sums of a block --------------------------------------------------------------------------------------------- */
 
-/* Lanes of a sum, two by two; (0 + 2) + (1 + 3) joins them. */
+/* Adds the four lanes of a sum as (0 + 2) + (1 + 3). */
 static inline double total(f64x2 lanes01_f64x2, f64x2 lanes23_f64x2) {
   lanes01_f64x2 += lanes23_f64x2;
   return lanes01_f64x2[0] + lanes01_f64x2[1];
 }
 
-/* Two values of three sums. */
+/* Two lanes of each of the three sums. */
 typedef struct {
   f64x2 g_f64x2, d_f64x2, gd_f64x2;
 } lanes;
@@ -64,10 +64,10 @@ static void sum_slabs(const float *x, const float *g, size_t rows, size_t x_stri
   *sum_gd = total(sum[0].gd_f64x2, sum[1].gd_f64x2) + rest_gd;
 }
 
-/* Rows of columns that are taken at a time: more would evict one another from the first cache where rows are pages apart. */
+/* Rows per pass in columns. With more, rows that are whole pages apart would evict each other from the first-level cache. */
 #define STRIP_ROWS 4
 
-/* A few rows at a time, so that sums are loaded and stored once for all of them, and the rows stay in the cache. */
+/* A few rows at a time, so that each sum is loaded and stored once for all of them, and the rows stay in the cache. */
 static void sum_columns(const float *restrict x, const float *restrict g, size_t rows, size_t x_stride, size_t g_stride,
                         size_t width, const float *restrict center, double *restrict sum_g, double *restrict sum_d,
                         double *restrict sum_gd) {
@@ -102,7 +102,7 @@ static void sum_columns(const float *restrict x, const float *restrict g, size_t
   }
 }
 
-/* Whether slabs hold another value than this; nearly always the first or second says so. */
+/* Whether any value of the slabs differs from `value`. Nearly always the first or second does. */
 static bool differs(const float *g, size_t rows, size_t stride, size_t n, double value) {
   for (size_t row = 0; row < rows; row++)
     for (size_t i = 0; i < n; i++)
@@ -126,7 +126,7 @@ void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stri
     for (size_t p = 0; p < spatial; p += BN_BLOCK_POSITIONS, seen = 1) {
       const float *block = x + row * x_stride + p, *gradients = g + row * g_stride + p;
       const size_t block_rows = smaller(rows - row, height), positions = smaller(spatial - p, BN_BLOCK_POSITIONS);
-      /* The first block's are the totals themselves. */
+      /* The first block's sums are the totals; those of later blocks go behind the totals, to be added. */
       double *sum_g = seen ? partial + 3 * series : partial, *sum_d = sum_g + series, *sum_gd = sum_d + series;
       if (columns)
         sum_columns(block, gradients, block_rows, x_stride, g_stride, series, fold, sum_g, sum_d, sum_gd);
@@ -153,13 +153,13 @@ __attribute__((minsize)) void bn_gradient_fold(double count, double epsilon, boo
       sum_d += partial[i + series];
       sum_gd += partial[i + 2 * series];
     }
-    /* The deviations are from the fold's center; from the batch's own mean they would add up to nothing. */
+    /* Deviations are from the fold's center, which need not be the batch's own mean, so their sum need not be 0. */
     const double center = fold[c * copies], offset = sum_d * inv_count, mean = sum_g * inv_count;
     const double given = (channel->mean_hi - center) + channel->mean_lo;
-    if (training) /* The last terms are NaN if a sum is not finite, else 0. */
+    if (training) /* The last two terms are NaN if a sum is not finite, and 0 otherwise. */
       sum_gd = (gradient->uneven ? sum_gd - mean * sum_d : 0) + 0 * sum_g + 0 * sum_d;
     else if (given != 0 && (is_finite(sum_g) || !is_finite(given)))
-      /* What is left of a finite mean does not change an infinite sum. */
+      /* What is left of a finite mean would not change an infinite sum, but could turn it into NaN. */
       sum_gd -= given * sum_g;
     gradient->gamma = sum_gd * channel->inv_std;
     gradient->beta = sum_g;
@@ -193,7 +193,7 @@ static double input_f64(double x, double g, const bn_gradient *k) {
   return ((g - k->g_hi) - k->g_lo) * k->scale - ((x - k->mean_hi) - k->mean_lo) * k->slope;
 }
 
-/* One channel's numbers, or those of four columns. */
+/* The numbers of one channel in all lanes, or those of four columns. */
 typedef struct {
   f32x4 g_hi_f32x4, scale_f32x4, constant_f32x4, center_f32x4, slope_f32x4;
 } folded;
@@ -226,7 +226,7 @@ static __attribute__((noinline)) void input_slabs(const float *x, const float *g
     }
 }
 
-/* Columns in multiples of 4. Two rows at a time; the last two may be the same one, so both are loaded before either is stored. */
+/* The width is a multiple of 4. Two rows at a time; the last two may be the same row, so both are loaded before either is stored. */
 static void input_columns(const float *x, const float *g, float *y, size_t rows, size_t x_stride, size_t g_stride,
                           size_t y_stride, size_t width, const float *fold, size_t step) {
   for (size_t row = 0; row < rows; row += 2) {
@@ -254,12 +254,12 @@ void bn_gradient_input(const float *x, const float *g, float *y, size_t rows, si
     return;
   }
   for (size_t c = 0; c < channels;) {
-    /* Neighbors in float32 go together; what is left after their last four columns are slabs of one position. */
+    /* Adjacent channels in float32 go together. The columns after the last group of four are treated as slabs of one position. */
     const size_t end = next_in_double(fold + step, c, channels, spatial);
     const size_t j = c * spatial, width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
     input_columns(x + j, g + j, y + j, rows, x_stride, g_stride, y_stride, k - j, fold + j, step);
     input_slabs(x + k, g + k, y + k, rows, x_stride, g_stride, y_stride, left, 1, 1, gradient, fold + k, step);
-    /* The next one, if there is one, is in double. */
+    /* The channel that ended the run is computed in double. */
     if (end < channels) {
       const size_t d = end * spatial;
       input_slabs(x + d, g + d, y + d, rows, x_stride, g_stride, y_stride, 1, spatial, spatial, gradient + end, fold + d, step);

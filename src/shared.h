@@ -1,4 +1,4 @@
-/* What the forward kernels and those of the gradient share: limits, blocks, and the mean in two parts. */
+/* Shared by the forward kernels and the gradient kernels: limits, blocks, and means in two parts. */
 #ifndef BN_SHARED_H
 #define BN_SHARED_H
 
@@ -7,12 +7,12 @@
 
 /* ---- limits: where float32 is too narrow, and double takes over ------------------------------------------------- */
 
-/* What values are multiplied by, and what is subtracted from them or added. */
+/* Limits of the factors in the hot loops, and of the numbers that are subtracted or added there. */
 #define LEAST_SCALE 0x1p-126
 #define MOST_SCALE 0x1p127
 #define MOST_SHIFT 0x1p102
 
-/* NaN stands for a number with which float32 would be too narrow. */
+/* A NaN in fold marks a channel for which float32 is too narrow. */
 static inline bool in_double(float number) { return number != number; }
 
 static inline bool is_scale(double value) {
@@ -22,7 +22,7 @@ static inline bool is_scale(double value) {
 
 static inline bool is_shift(double value) { return __builtin_fabs(value) < MOST_SHIFT; }
 
-/* The first channel from c on, in columns, that is in double; or channels. */
+/* In columns: the first channel from c on that is computed in double, or `channels` if there is none. */
 static inline size_t next_in_double(const float *scale, size_t c, size_t channels, size_t spatial) {
   while (c < channels && !in_double(scale[c * spatial])) c++;
   return c;
@@ -32,14 +32,13 @@ static inline size_t next_in_double(const float *scale, size_t c, size_t channel
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Rows of a block. */
 static inline size_t block_height(size_t spatial, bool columns) {
   return columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
 }
 
 static inline bool is_finite(double value) { return value - value == 0; }
 
-/* The mean of n values as a float32, and what is left of it. */
+/* The mean of n values as a float32, and the remainder. */
 static inline float mean_hi(double sum, double inv_n) { return (float)(sum * inv_n); }
 static inline double mean_lo(double sum, double n, double inv_n, float hi) { return (sum - n * hi) * inv_n; }
 

@@ -1,4 +1,4 @@
-/* Arenas: tensors that are computed where they lie, to the same bits as everywhere; nothing else in their memory is touched. */
+/* Arenas: calls use their tensors without copying them, give the same bits as elsewhere, and change nothing else in their memory. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ import { assertSameBits, callOn, countCopies, inFreshNode, makeKernel, move } fr
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 
-test('sizes: rounded up to 64 bytes, used up by tensors, given back by reset', () => {
+test('sizes are rounded up to 64 bytes; tensors use them up, and reset frees them', () => {
   for (const bytes of [1, 63, 64]) assert.equal(new Arena(bytes).byteLength, 64);
   const arena = new Arena(1000);
   assert.deepEqual([arena.byteLength, arena.bytesFree], [1024, 1024]);
@@ -30,7 +30,7 @@ test('sizes: rounded up to 64 bytes, used up by tensors, given back by reset', (
   assert.equal(arena.bytesFree, 1024);
 });
 
-test('a tensor is like any other: an ordinary Float32Array of zeros, aligned, and a shape of its own', () => {
+test('a tensor is an ordinary, aligned Float32Array of zeros, and a shape of its own', () => {
   const arena = new Arena(4096);
   const shape = [2, 3, 4, 5];
   const X = arena.tensor(shape);
@@ -107,7 +107,7 @@ test('Arena must be called with new', () => {
   assert.throws(() => Arena(64), TypeError);
 });
 
-/** Shapes, random ones among them, over 128 values. */
+/** Shapes of more than 128 values, some of them random. */
 function* shapes(count) {
   yield* [
     [2, 3, 64, 65],
@@ -125,7 +125,7 @@ function* shapes(count) {
   yield* randomShapes(50, count);
 }
 
-test('in an arena, in place, half in an arena, from arena to arena: the bits of the call by copies', () => {
+test('a call in an arena, in place, half in an arena, or from arena to arena gives the bits of a call by copies', () => {
   const arena = new Arena(64 << 20);
   const other = new Arena(64 << 20);
   let k = 0;
@@ -164,7 +164,7 @@ test('in an arena, in place, half in an arena, from arena to arena: the bits of 
   }
 });
 
-test('at home nothing is copied; from elsewhere, only that tensor is, once each way', () => {
+test('tensors in the arena are not copied; others are, once in each direction', () => {
   const shape = [8, 16, 28, 28];
   const n = sizeOf(shape);
   const X = normalTensor(shape);
@@ -228,7 +228,7 @@ test('nothing else in the arena’s memory is touched, whatever the size of the 
   assert.ok(calls > 2000, `${calls} calls`);
 });
 
-test('out in the arena that overlaps X in part is an error, exactly X’s own data is not', () => {
+test('in an arena, out that partly overlaps X is an error; exactly X’s data is not', () => {
   const arena = new Arena(1 << 16);
   const { data } = arena.tensor([1000]);
   const X = { data: data.subarray(0, 500), shape: [5, 1, 100, 1] };
@@ -240,7 +240,7 @@ test('out in the arena that overlaps X in part is an error, exactly X’s own da
   batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: data.subarray(500) });
 });
 
-test('parameters and statistics may lie in the arena, and results do not', () => {
+test('parameters and statistics may lie in the arena; new results are outside of it', () => {
   const shape = [4, 6, 9, 9];
   const X = normalTensor(shape, 3, 5);
   const { gamma, beta, runningMean, runningVar } = parametersFor(6);
@@ -252,7 +252,7 @@ test('parameters and statistics may lie in the arena, and results do not', () =>
   for (const { data } of results) assert.notEqual(data.buffer, g.data.buffer);
 });
 
-test('a view from the start of the memory, whose byteOffset was forgotten, is tensors’ memory: nothing else changes', () => {
+test('a view that starts at the arena’s first byte, because its byteOffset was forgotten, changes only tensors’ memory', () => {
   const arena = new Arena(1 << 16);
   const X = move(arena, normalTensor([4, 2, 10, 10]));
   const Y = arena.tensor(X.shape);
@@ -264,7 +264,7 @@ test('a view from the start of the memory, whose byteOffset was forgotten, is te
   assertSameBits(X.data, before);
 });
 
-test('tensors used after reset change with the new ones, and nothing worse', () => {
+test('using tensors after reset only overwrites the new ones', () => {
   const arena = new Arena(1 << 16);
   const old = move(arena, normalTensor([4, 2, 10, 10]));
   arena.reset();
@@ -275,7 +275,7 @@ test('tensors used after reset change with the new ones, and nothing worse', () 
   assertSameBits(old.data, X.data);
 });
 
-test('where WebAssembly is unavailable an arena is plain memory', () => {
+test('without WebAssembly, an arena is plain memory', () => {
   const printed = inFreshNode(`
     delete globalThis.WebAssembly;
     const { Arena, backend, batchNormalization } = await import('batchnorm');
@@ -316,14 +316,14 @@ test('another copy of the package in the same program finds the arena, and share
       const [y] = one.batchNormalization(x, null, null);
       const [mine] = one.batchNormalizationGradient(y, x);
       console.log(one.batchNormalization === two.batchNormalization, compiled, inArena, out.data.every((g, i) => g === mine.data[i]));`);
-    // The forward call's half, and the gradient's.
+    // One half for the forward call, one for the gradient.
     assert.equal(printed, 'false 2 0 true');
   } finally {
     rmSync(folder, { recursive: true });
   }
 });
 
-test('a frozen global object is no obstacle', () => {
+test('arenas work if the global object is frozen', () => {
   const printed = inFreshNode(`
     Object.freeze(globalThis);
     const { Arena, backend, batchNormalization } = await import('batchnorm');
@@ -333,7 +333,7 @@ test('a frozen global object is no obstacle', () => {
   assert.equal(printed, 'wasm-simd 1 3');
 });
 
-test('a hundred thousand calls, and a thousand arenas made and dropped, leave less than 16 MB behind', {
+test('a hundred thousand calls and a thousand dropped arenas leak less than 16 MB', {
   timeout: 120000,
 }, () => {
   const printed = inFreshNode(

@@ -1,5 +1,5 @@
-/* Arguments at the edges of what is taken: offsets, sizes and ranks, memory that just touches or just overlaps, modules that lack
- * something. */
+/* Arguments that are just valid or just invalid: offsets, sizes and ranks, memory that touches or overlaps by one value, incomplete
+ * modules. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Arena, batchNormalization, batchNormalizationGradient, fold, moments } from '../js/index.js';
@@ -13,7 +13,7 @@ const X = normalTensor(shape, 1, 3);
 const gradOutput = normalTensor(shape, 2, 1);
 const four = Float32Array.of(1, 2, 3, 4);
 
-/** Calls by argument: each with one argument replaced, the others valid. */
+/** Calls with one argument replaced and the others valid, by the name of that argument. */
 const forward = (name) => (value) => {
   const given = { X, gamma: null, beta: null, runningMean: four, runningVar: four, out: undefined, [name]: value };
   const { gamma, beta, runningMean, runningVar, out } = given;
@@ -43,7 +43,7 @@ const PER_CHANNEL = {
   'batchNormalizationGradient: statistics.variance': backward('variance'),
 };
 
-/** No size and no offset, with the error's type and what it says was given. */
+/** Values that are neither a size nor an offset, with the error's type and what it says was given. */
 const NO_INTEGERS = [
   [-1, RangeError, '-1'],
   [0.5, RangeError, '0.5'],
@@ -68,7 +68,7 @@ const throws = (run, Kind, message) =>
 /* ---- offsets ---------------------------------------------------------------------------------------------------------------- */
 
 for (const [argument, call] of Object.entries({ ...TENSORS, ...PER_CHANNEL }))
-  test(`an offset of ${argument} is an integer that leaves its values`, () => {
+  test(`an offset of ${argument} must be an integer that leaves room for its values`, () => {
     const [size, sizes] = argument in TENSORS ? [SIZE, shape] : [4, [4]];
     const values = normalTensor([size + 6], 3, 9).data;
     const forms = argument in TENSORS ? [values] : [values, Float64Array.from(values), Array.from(values)];
@@ -83,7 +83,7 @@ for (const [argument, call] of Object.entries({ ...TENSORS, ...PER_CHANNEL }))
         throws(() => call({ data, shape: sizes, offset }), Kind, message);
       }
       for (const offset of [0, -0, 1, 6]) {
-        // An output holds what was computed; all else is compared by that.
+        // For an output, its own values are compared; for other arguments, the results.
         const actual = call({ data: data.slice(), shape: sizes, offset });
         const expected = call({ data: data.slice(offset, offset + size), shape: sizes });
         if (!/out$/.test(argument)) assert.deepEqual(actual, expected, `offset ${offset}`);
@@ -124,7 +124,7 @@ test('sizes of fold’s arguments', () => {
 /* ---- sizes ------------------------------------------------------------------------------------------------------------------ */
 
 for (const [argument, call] of Object.entries(TENSORS))
-  test(`sizes of ${argument} are 1 to 8 non-negative integers`, () => {
+  test(`the shape of ${argument} must be 1 to 8 non-negative integers`, () => {
     const data = new Float32Array(SIZE);
     for (const [size, Kind, text] of NO_INTEGERS)
       throws(
@@ -141,7 +141,7 @@ for (const [argument, call] of Object.entries(TENSORS))
   });
 
 for (const [argument, call] of Object.entries(PER_CHANNEL))
-  test(`the shape of ${argument} is that of one value per channel`, () => {
+  test(`the shape of ${argument} must be that of one value per channel`, () => {
     const others = [
       [3, '3'],
       [-4, '-4'],
@@ -156,7 +156,7 @@ for (const [argument, call] of Object.entries(PER_CHANNEL))
       );
   });
 
-test('sizes of an arena’s tensor', () => {
+test('the shape of an arena’s tensor', () => {
   const arena = new Arena(1024);
   for (const [size, , text] of NO_INTEGERS)
     throws(() => arena.tensor([2, size]), RangeError, `Arena: shape must be up to 8 non-negative integers; got [2, ${text}]`);
@@ -175,7 +175,7 @@ test('sizes of an arena’s tensor', () => {
   assert.equal(arena.tensor(Array(8).fill(1)).data.length, 1);
 });
 
-test('sizes whose product is beyond 2⁵³', () => {
+test('a shape whose product is above 2⁵³', () => {
   const { data } = X;
   for (const sizes of [[MOST, MOST], [MOST, 2, MOST], [2 ** 27, 2 ** 27, 2 ** 27], Array(8).fill(MOST)]) {
     const vast = { data, shape: sizes };
@@ -188,7 +188,7 @@ test('sizes whose product is beyond 2⁵³', () => {
   throws(() => moments({ data, shape: [MOST, 1], offset: MOST }), RangeError, message);
 });
 
-test('no values, however large the other sizes are', () => {
+test('a shape with a 0 has no values, however large its other sizes are', () => {
   const data = new Float32Array(0);
   for (const sizes of [
     [MOST, 0, MOST],
@@ -208,7 +208,7 @@ test('no values, however large the other sizes are', () => {
   assert.deepEqual(output.shape, [0, 4, MOST]);
 });
 
-test('−0 is 0: as a size, an arena’s too, as the axis, and as epsilon and momentum', () => {
+test('−0 is taken as 0: as a size, in an arena too, as the axis, as epsilon and as momentum', () => {
   const data = new Float32Array(0);
   // deepEqual tells 0 from −0.
   for (const [sizes, axis] of [
@@ -235,7 +235,7 @@ test('−0 is 0: as a size, an arena’s too, as the axis, and as epsilon and mo
   );
 });
 
-test('ranks 1 to 8, by every axis', () => {
+test('ranks 1 to 8, with every axis', () => {
   for (let rank = 1; rank <= 8; rank++) {
     const sizes = [3, 2, 1, 5, 2, 1, 3, 2].slice(0, rank);
     const x = normalTensor(sizes, rank, 3);
@@ -273,7 +273,7 @@ const doubles = (length) => [Float64Array, length];
 const FORWARD_PARAMETERS = ['gamma', 'beta', 'runningMean', 'runningVar'];
 const both = (names) => names.flatMap((name) => [floats(4), doubles(4)].map((kind) => [name, kind]));
 
-/** What is written, of which kind, and the arguments that it must not overlap. */
+/** Each array that is written, its type, and the arguments that it must not overlap. */
 const FORWARD_WRITES = [
   ['out', floats(SIZE), [['X', floats(SIZE)], ...both(FORWARD_PARAMETERS)]],
   ...['mean', 'variance'].map((name) => [
@@ -293,7 +293,7 @@ const GRADIENT_WRITES = [
 
 const withShape = (data) => data && { data, shape };
 
-/** The calls, of arguments by their names. */
+/** The calls, which take their arguments by name. */
 function callForward(given) {
   const [gamma, beta, runningMean, runningVar] = FORWARD_PARAMETERS.map((name) => given[name] ?? four);
   const statistics = {
@@ -313,7 +313,7 @@ function callGradient(given) {
   return results.map(({ data }) => data);
 }
 
-/** Values for an argument. */
+/** Fills an argument. */
 const fill = (data) => data.set(Array.from(data, (_, i) => 1 + ((i * 7) % 11)));
 
 const MEMORIES = {
@@ -327,7 +327,7 @@ for (const [place, make] of Object.entries(MEMORIES))
     ['batchNormalization', callForward, FORWARD_WRITES],
     ['batchNormalizationGradient', callGradient, GRADIENT_WRITES],
   ])
-    test(`${name}: what is written may touch another argument, and not overlap it by one value, in ${place}`, () => {
+    test(`${name}: an array that is written may touch another argument, but not overlap it by one value, in ${place}`, () => {
       const memory = make();
       for (const [written, [Written, writtenLength], others] of writes)
         for (const [other, [Other, otherLength]] of others) {
@@ -384,7 +384,7 @@ test('arguments that are only read may overlap', () => {
 
 /* ---- modules ---------------------------------------------------------------------------------------------------------------- */
 
-test('initialize refuses a module that has this version’s mark and not its functions, and the embedded binary follows', () => {
+test('initialize rejects a module with this version’s stamp but without its functions, and the embedded binary is used', () => {
   const printed = inFreshNode(`
     import { readFileSync } from 'node:fs';
     import { fileURLToPath } from 'node:url';

@@ -1,5 +1,5 @@
-/* Any rank, and the channels along any dimension: against the same data as [batch, channels, spatial], and moved to where the reference
- * expects the channels. */
+/* Tensors of any rank, with the channels along any dimension. Results are compared with those of the same data as [batch, channels,
+ * spatial], and with the reference, for which the tensor is transposed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as batchnorm from '../js/index.js';
@@ -9,7 +9,7 @@ import { assertGradientWithinBounds, assertWithinBounds } from './helpers.js';
 
 const LIBRARIES = Object.entries({ batchnorm, 'batchnorm/js': plain });
 
-/** Each rank from 1 to 5, and 8: tiny tensors, sizes of 1, and slabs long enough for lanes along them. */
+/** Ranks 1 to 5, and 8: tiny tensors, sizes of 1, and slabs long enough for the slabs layout. */
 const SHAPES = [
   [5],
   [200],
@@ -27,7 +27,7 @@ const SHAPES = [
   [2, 3, 2, 1, 3, 2, 2, 3],
 ];
 
-/** A tensor moved to [1, C, N, 1], found by counting through its indices. */
+/** A tensor transposed to [1, C, N, 1], by counting through its indices. */
 function channelsFirst({ data, shape }, axis) {
   const channels = Array.from({ length: shape[axis] }, () => []);
   const index = shape.map(() => 0);
@@ -38,10 +38,10 @@ function channelsFirst({ data, shape }, axis) {
   return { data: Float32Array.from(channels.flat()), shape: [1, channels.length, channels[0].length, 1] };
 }
 
-/** Tensors of C numbers in the shape of a BCHW tensor's. */
+/** Tensors of one value per channel, shaped for a BCHW tensor. */
 const bchw = (...tensors) => tensors.map(({ data }) => ({ data, shape: [1, data.length, 1, 1] }));
 
-/** What every call gives in training and in inference, and what it was given. */
+/** The arguments and results of every call, in training and in inference. */
 function callAll({ batchNormalization, batchNormalizationGradient, moments }, X, gradOutput, options) {
   const channels = X.shape.at(options.axis ?? 1);
   const { gamma, beta, runningMean, runningVar } = parametersFor(channels);
@@ -58,7 +58,7 @@ function callAll({ batchNormalization, batchNormalizationGradient, moments }, X,
   return { calls, moments: moments(X, options) };
 }
 
-/** The numbers alone. */
+/** The numbers of the results. */
 const numbersOf = ({ calls, moments }) => [
   moments,
   calls.map(({ statistics, result, rectified, gradient }) => [
@@ -101,7 +101,7 @@ for (const [name, library] of LIBRARIES)
     });
 
 for (const [name, { batchNormalization, batchNormalizationGradient }] of LIBRARIES)
-  test(`${name}: numbers per channel have X’s rank, or rank 1, or no shape`, () => {
+  test(`${name}: numbers per channel may have X’s rank, rank 1, or no shape`, () => {
     for (const [shape, axis, others] of [
       [[4, 6, 9], 0, [[1, 4, 1], [4, 1], [1, 4], [4, 6, 9], [6]]],
       [
@@ -148,7 +148,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of LIBRARI
       const X = normalTensor(shape, 5);
       const gradOutput = normalTensor(shape, 6);
       const { gamma, beta, runningMean, runningVar } = parametersFor(channels);
-      /** Calls with all of the numbers in one form. */
+      /** Calls with all numbers in the same form. */
       const run = (form) => {
         const [g, b, mean, variance] = [gamma, beta, runningMean, runningVar].map(form);
         const statistics = { mean, variance };
@@ -165,7 +165,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of LIBRARI
           expected,
         );
 
-      // In inference the tensors that were given come back if they have X's rank.
+      // In inference, the given tensors are returned if they have X's rank.
       const [mean, variance] = [runningMean, runningVar].map((data) => ({ data, shape: perChannel }));
       const [, sameMean, sameVar] = batchNormalization(X, gamma, beta, mean, variance, 0.3, 1e-3, false, { axis });
       assert.ok(sameMean === mean && sameVar === variance);

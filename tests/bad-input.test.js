@@ -1,4 +1,4 @@
-/* Every bad argument gets a TypeError or RangeError that names it, what was expected and what was given; nothing is written. */
+/* Every bad argument throws a TypeError or RangeError that says what was expected and what was given. Nothing is written. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
@@ -38,7 +38,7 @@ const floats = (begin, length) => new Float32Array(memory, begin, length);
 const doubles = (begin, length) => new Float64Array(memory, begin, length);
 const inMemory = { data: floats(0, 24), shape: X.shape };
 
-/** A valid call's arguments with some replaced, by name. Of options that are an object, those that it holds are. */
+/** The arguments of a valid call, some of them replaced by name. `options` is merged likewise if it is an object. */
 const merge = (given, { options = {}, ...replaced }) => ({
   ...given,
   ...replaced,
@@ -72,7 +72,7 @@ function momentsCall(replaced) {
   return () => moments(merged.X, merged.options);
 }
 
-/** Name of the case, what is replaced, the error's type, its message after `batchNormalization: `. */
+/** Name of the case, replaced arguments, the error's type, its message after `batchNormalization: `. */
 const CASES = [
   ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
   ['X null', { X: null }, TypeError, `X ${TENSOR}; got null`],
@@ -94,7 +94,7 @@ const CASES = [
   ],
   ['X of an array', { X: { data: [1, 2], shape: X.shape } }, TypeError, 'X.data must be a Float32Array; got array of 2'],
   [
-    'X a pretender',
+    'X only pretends to be a Float32Array',
     { X: { data: Object.create(Float32Array.prototype), shape: X.shape } },
     TypeError,
     'X.data must be a Float32Array; got an object',
@@ -131,7 +131,7 @@ const CASES = [
     'X.data must not be detached; got a detached array',
   ],
   [
-    'no values a channel',
+    'no values per channel, in training',
     { X: { data: new Float32Array(0), shape: [0, 3, 2, 2] } },
     RangeError,
     'X.shape must give each channel a value in training; got [0, 3, 2, 2]',
@@ -144,7 +144,7 @@ const CASES = [
     'X.dims must equal its shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
   ],
   [
-    'dims no array beside a shape',
+    'dims that is no array, next to a shape',
     { X: { data: X.data, shape: X.shape, dims: 4 } },
     RangeError,
     'X.dims must equal its shape, [2, 3, 2, 2]; got 4',
@@ -321,7 +321,7 @@ const CASES = [
   ['axis null', { options: { axis: null } }, TypeError, `axis ${AXIS}; got null`],
   ['rank 1 without an axis', { X: vector, options: { out: undefined } }, RangeError, RANK_1],
   [
-    'an axis that X of rank 1 has not',
+    'an axis that X of rank 1 does not have',
     { X: vector, options: { axis: 1 } },
     RangeError,
     'axis must be an integer from -1 to 0; got 1',
@@ -413,7 +413,7 @@ const CASES = [
   ['relu null', { options: { relu: null } }, TypeError, 'relu must be true or false; got null'],
 ];
 
-/** The same for the gradient: what is replaced among its arguments and options. */
+/** The same for the gradient: replaced arguments and options. */
 const GRADIENT_CASES = [
   ['gradOutput missing', { gradOutput: undefined }, TypeError, `gradOutput ${TENSOR}; got undefined`],
   ['gradOutput bare data', { gradOutput: X.data }, TypeError, `gradOutput ${TENSOR}; got Float32Array of 24`],
@@ -601,13 +601,13 @@ test('adjacent memory is no overlap', () => {
   gradientCall({ X: inMemory, options: { out: floats(96, 24), statistics, gamma: doubles(240, 3) } })();
 });
 
-test('undefined takes the default', () => {
+test('undefined means the default', () => {
   const plain = batchNormalization(X, null, null);
   assert.deepEqual(batchNormalization(X, null, null, undefined, undefined, undefined, undefined, undefined, undefined), plain);
   assert.deepEqual(batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: undefined }), plain);
 });
 
-test('arrays of another realm are arrays', () => {
+test('arrays of another realm are accepted', () => {
   const foreign = runInNewContext(
     '({ data: Float32Array.of(1, 2, 3, 4), shape: [2, 1, 1, 2], gamma: [2], beta: Float64Array.of(1) })',
   );

@@ -1,4 +1,4 @@
-/* The benchmarks, which no other test runs: what they import is there, and the parts of a call compute what the package does. */
+/* The benchmarks, which no other test runs: their imports exist, and bench/parts.js computes the package's results. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
@@ -10,10 +10,10 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 for (const entry of ['bench.js', 'parts.js', 'peers/peers.js', 'peers/first.js', 'peers/browsers.js', 'peers/page.js'])
   test(`bench/${entry} finds what it imports`, async () => {
     const options = { bundle: true, write: false, platform: 'node', format: 'esm', logLevel: 'silent' };
-    // The libraries of the comparison are installed by it alone.
+    // Only the comparison itself installs its libraries.
     const missing = { packages: 'external', external: ['./node_modules/*'] };
     const { warnings } = await build({ ...options, ...missing, entryPoints: [`bench/${entry}`], absWorkingDir: root });
-    // A name that a namespace lacks is a warning; one that an import lacks, an error.
+    // esbuild warns about names that a namespace lacks; names missing from an import are errors.
     assert.deepEqual(warnings, []);
   });
 
@@ -23,7 +23,7 @@ test('bench/parts.js verifies, measures and prints every part', () => {
     encoding: 'utf8',
   });
   assert.equal(status, 0, stderr);
-  // In how many of the four modes each runs.
+  // The number of modes, of four, in which each part runs.
   const parts = { bn_statistics: 1, bn_moments: 1, bn_fold: 4, bn_normalize: 3, bn_gradient_sums: 2, bn_gradient_fold: 2 };
   Object.assign(parts, { bn_gradient_input: 2, bn_mask: 1, 'copies alone': 4, 'whole call': 4 });
   for (const [part, modes] of Object.entries(parts))

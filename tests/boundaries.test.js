@@ -1,4 +1,4 @@
-/* Shapes named after the boundary they probe, held against float64. */
+/* Shapes at the boundaries of the plan, each named after its boundary, compared with float64. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { normalizeBy } from '../js/forward.js';
@@ -42,7 +42,7 @@ probe('a batch of one', [1, 40, 13, 11]);
 probe('a batch of one, one position', [1, 100, 1, 1]);
 probe('rows whose cache lines do not line up', [5, 3, 225, 15]);
 
-/** The plan of a call on a shape in the full work area, as js/kernel.js asks for it. */
+/** The plan of a call on a shape with the full work area, as js/kernel.js makes it. */
 function planOf([batch, channels, height, width], training = true) {
   let plan;
   const run = (dimensions, task) => (plan = makePlan(dimensions, task, 8 << 20, false));
@@ -50,7 +50,7 @@ function planOf([batch, channels, height, width], training = true) {
   return plan;
 }
 
-test('a tile, and one value more or less: a range of channels, then the next', () => {
+test('a tile, and one value more or less: several ranges of channels', () => {
   for (const spatial of [1023, 1024, 1025]) {
     const shape = [8, 65, spatial, 1];
     assert.ok(planOf(shape).range < 65 && planOf(shape).resident);
@@ -71,7 +71,7 @@ test('a channel larger than memory, in blocks of rows', () => {
   checkCall(normalTensor(shape, 3, 5), [null, null]);
 });
 
-test('rows too short to gather, streamed across columns', () => {
+test('rows too short to be gathered are streamed across columns', () => {
   const shape = [30001, 70, 1, 1];
   assert.ok(!planOf(shape).resident && planOf(shape).columns);
   checkCall(normalTensor(shape, 3, 5), [null, null]);
@@ -84,7 +84,7 @@ test('more channels than the state has room for', () => {
   checkCall(normalTensor(shape, 3, 5), [null, null, new Float32Array(40000), new Float32Array(40000).fill(1), 0.1, 1e-5, false]);
 });
 
-test('inference, a block and one row more or less', () => {
+test('inference on a block, and on one row more or less', () => {
   const rows = planOf([1000, 16, 32, 32], false).rows;
   for (const batch of [rows - 1, rows, rows + 1, 2 * rows + 1]) {
     const { gamma, beta, runningMean, runningVar } = parametersFor(16);
@@ -92,7 +92,7 @@ test('inference, a block and one row more or less', () => {
   }
 });
 
-test('channels in double next to others, in every kind of plan', () => {
+test('channels in double next to channels in float32, in every kind of plan', () => {
   for (const [end, shape] of [
     [8 << 20, [4, 3, 20, 20]],
     [64 << 10, [4, 3, 140, 50]],
@@ -113,7 +113,7 @@ test('channels in double next to others, in every kind of plan', () => {
     }
 });
 
-test('values that are subnormal less the mean, in training and inference', () => {
+test('values whose distance from the mean is subnormal, in training and inference', () => {
   for (const shape of [
     [2, 3, 9, 9],
     [2, 2, 70, 70],

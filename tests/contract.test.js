@@ -1,4 +1,4 @@
-/* What the call promises beside its numbers: what is returned, what is left alone, where X and out may lie. */
+/* The promises of the call in addition to its numbers: the return values, unchanged arguments, and the places where X and out may lie. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -39,7 +39,7 @@ test('gamma and beta null are 1 and 0', () => {
   assert.deepEqual(batchNormalization(X, null, null), batchNormalization(X, new Float32Array(5).fill(1), new Float32Array(5)));
 });
 
-test('parameters come in every form', () => {
+test('parameters may have any form', () => {
   const forms = (data) => [
     data,
     Float64Array.from(data),
@@ -161,7 +161,7 @@ for (const mode of ['training', 'inference']) {
     assertSameBits(data, expected[mode][0].data);
   });
 
-  test(`the same again and again, whatever came between, ${mode}`, () => {
+  test(`repeated calls give the same, whatever was called in between, ${mode}`, () => {
     for (let k = 0; k < 20; k++) {
       batchNormalization(normalTensor([1 + k, 1 + (k % 3), 1 + (k % 7), 5], k), null, null);
       assert.deepEqual(batchNormalization(X, ...args), expected[mode]);
@@ -169,7 +169,7 @@ for (const mode of ['training', 'inference']) {
   });
 }
 
-test('subclasses of Float32Array are taken for the memory they are', () => {
+test('subclasses of Float32Array are treated as plain memory', () => {
   class Matrix extends Float32Array {
     constructor(...values) {
       super(values);
@@ -234,13 +234,13 @@ test('empty tensors', () => {
   }
 });
 
-test('linear memory is 8 MB at most, and repeated calls leave nothing behind', async () => {
+test('linear memory is 8 MB at most, and repeated calls do not leak', async () => {
   assert.ok(load().buffer.byteLength <= 8 << 20);
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc');
   const large = normalTensor([8, 16, 64, 65]);
   const out = new Float32Array(large.data.length);
-  /* Buffers are freed some time after their arrays were collected: the least of a few readings. */
+  /* The least of a few readings, since buffers are freed some time after their arrays were collected. */
   const held = async () => {
     let least = Infinity;
     for (let k = 0; k < 10; k++) {

@@ -24,7 +24,7 @@ export const tensor = (shape, next) => ({ data: Float32Array.from({ length: size
 
 export const normalTensor = (shape, seed = 1, mean = 0, deviation = 1) => tensor(shape, seededNormal(seed, mean, deviation));
 
-/** Per-channel numbers of a fixed, uneven pattern, exact in float32. */
+/** Numbers per channel in a fixed, uneven pattern; all are exact in float32. */
 export const parametersFor = (channels) => {
   const pattern = (values) => Float32Array.from({ length: channels }, (_, c) => values[c % values.length]);
   return {
@@ -35,7 +35,7 @@ export const parametersFor = (channels) => {
   };
 };
 
-/** Random shapes of over 128 values, which the kernel computes, in either layout. */
+/** Random shapes in either layout, of more than 128 values, so that the kernel computes them. */
 export function* randomShapes(seed, count) {
   const next = seeded(seed);
   const upTo = (most) => 1 + Math.floor(next() * most);

@@ -1,4 +1,4 @@
-/* The demo as files: what it is served from, and what it loads. tests/browsers/demo.js drives it. */
+/* The files of the demo, and its server. tests/browsers/demo.js runs it in browsers. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,7 +21,7 @@ import { reference } from './reference.js';
 const root = new URL('..', import.meta.url);
 const read = (file) => readFileSync(new URL(file, root), 'utf8');
 
-test('the plots’ library is the pinned one, as it came', () => {
+test('the vendored plot library is identical to the pinned one', () => {
   const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
   for (const [own, theirs] of [
     ['uPlot.js', 'dist/uPlot.esm.js'],
@@ -31,7 +31,7 @@ test('the plots’ library is the pinned one, as it came', () => {
     assert.equal(read(`demo/vendor/${own}`), readFileSync(join(uplot, theirs), 'utf8'), own);
 });
 
-test('the page loads files of the repository alone, by relative paths, so that any web server will do', () => {
+test('the page loads only files of the repository, by relative paths, so that any web server can serve it', () => {
   const seen = new Set();
   const visit = (url) => {
     if (seen.has(url.href)) return;
@@ -46,7 +46,7 @@ test('the page loads files of the repository alone, by relative paths, so that a
   for (const file of readdirSync(new URL('demo/', root)))
     if (file.endsWith('.js') && file !== 'serve.js') visit(new URL(`demo/${file}`, root));
   assert.ok(seen.size > 20);
-  // What the page links to may be elsewhere; what it loads is not.
+  // Links may lead elsewhere; files that the page loads may not.
   const page = read('demo/index.html').replace(/<a [^>]*href="https:[^"]+"/g, '');
   for (const [, path] of page.matchAll(/(?:src|href)="([^"#]+)"/g)) {
     assert.match(path, /^[\w./-]+$/, path);
@@ -54,7 +54,7 @@ test('the page loads files of the repository alone, by relative paths, so that a
   }
 });
 
-test('the page names all modules of the first view, so that none waits for another to be read', () => {
+test('the page preloads all modules of the first view, so that none waits for another', () => {
   const needed = new Set();
   const visit = (url) => {
     for (const [, path] of readFileSync(url, 'utf8').matchAll(/^(?:import\b[^;]*?|export \{[^;]*\} from )'([^']+)';$/gm)) {
@@ -69,7 +69,7 @@ test('the page names all modules of the first view, so that none waits for anoth
   assert.deepEqual(named.map(([, path]) => new URL(`demo/${path}`, root).href).sort(), [...needed].sort());
 });
 
-/** Runs npm start's program until it has said where the demo is. */
+/** Runs the program of npm start until it has printed the demo's address. */
 async function start(t, PORT, folder = fileURLToPath(root)) {
   const server = spawn(process.execPath, [join(folder, 'demo/serve.js'), '--alone'], {
     env: { ...process.env, PORT },
@@ -85,7 +85,7 @@ async function start(t, PORT, folder = fileURLToPath(root)) {
   return { said, url: said.match(/http:\S+/)[0] };
 }
 
-test('npm start serves the demo, and says where', async (t) => {
+test('npm start serves the demo, and prints its address', async (t) => {
   const { url } = await start(t, '0');
   const response = await fetch(url);
   assert.equal(response.status, 200);
@@ -104,7 +104,7 @@ test('npm start needs nothing installed', async (t) => {
   assert.equal((await fetch(url)).status, 200);
 });
 
-test('npm start on a port that is taken says so in a sentence, and takes the next that is free', async (t) => {
+test('npm start says in one sentence that a port is taken, and uses the next free one', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
   t.after(() => taken.close());
@@ -115,7 +115,7 @@ test('npm start on a port that is taken says so in a sentence, and takes the nex
   assert.equal((await fetch(url)).status, 200);
 });
 
-test('npm start refuses what is not a port, in a sentence', () => {
+test('npm start rejects an invalid port in one sentence', () => {
   for (const PORT of ['', 'abc', '1e3', '80.5', '-1', '65536']) {
     const { status, stdout, stderr } = spawnSync(process.execPath, [fileURLToPath(new URL('demo/serve.js', root)), '--alone'], {
       env: { ...process.env, PORT },
@@ -130,7 +130,7 @@ test('npm start refuses what is not a port, in a sentence', () => {
 
 const sections = () => readdirSync(new URL('demo/', root)).filter((file) => file.endsWith('.js'));
 
-test('every id and class of the stylesheet is in the page or its scripts', () => {
+test('every id and class in the stylesheet is used by the page or its scripts', () => {
   const styles = read('demo/style.css').replace(/\/\*[\s\S]*?\*\//g, '');
   const text = [read('demo/index.html'), ...sections().map((file) => read(`demo/${file}`))].join('\n');
   const names = new Set([...styles.matchAll(/[.#](-?[a-z_][\w-]*)(?=[^{}]*\{)/gi)].map(([selector]) => selector));
@@ -145,13 +145,13 @@ test('every id and class of the stylesheet is in the page or its scripts', () =>
   }
 });
 
-test('browsers restore no control by themselves, since the address says what is shown', () => {
+test('no control is restored by the browser, since the address holds the state', () => {
   const controls = [...read('demo/index.html').matchAll(/<(?:input|select|textarea)\b[^>]*>/g)].map(([tag]) => tag);
   assert.ok(controls.length > 20);
   for (const tag of controls) assert.match(tag, /autocomplete="off"/, tag);
 });
 
-test('the state of a section is read from the address as it was written', () => {
+test('reading a section’s state from the address gives what was written', () => {
   for (const values of [{ mean: '1e4', of: 'gradient' }, { code: 'a = b ? "c&d" : #e;\n// 50 % + 1' }]) {
     const { section, values: back } = parse(format('break', values));
     assert.equal(section, 'break');
@@ -162,7 +162,7 @@ test('the state of a section is read from the address as it was written', () => 
   assert.deepEqual(parse(''), { section: '', values: null });
 });
 
-test('the page says what it is to those who share it, and leads to the repository, the package and the documentation', () => {
+test('the page has metadata for sharing, and links to the repository, the package and the documentation', () => {
   const page = read('demo/index.html');
   for (const property of ['og:type', 'og:title', 'og:description', 'og:image'])
     assert.match(page, new RegExp(`<meta property="${property}" content="[^"]+">`));
@@ -173,7 +173,7 @@ test('the page says what it is to those who share it, and leads to the repositor
     assert.ok(footer.includes(`href="${link}"`), link);
 });
 
-test('all plots have titled axes, and ticks a true minus', () => {
+test('all plots have axis titles, and true minus signs at their ticks', () => {
   const calls = sections().flatMap((file) =>
     [...read(`demo/${file}`).matchAll(/= createPlot\(|: createPlot\(/g)].map(({ index }) => [file, index]),
   );
@@ -188,7 +188,7 @@ test('all plots have titled axes, and ticks a true minus', () => {
   assert.equal(tick(null), '');
 });
 
-test('on paper there is no navigation, and all in one colour scheme', () => {
+test('the printed page has no navigation, and one colour scheme', () => {
   const [, print] = read('demo/style.css').match(/@media print \{([\s\S]*)\}\s*$/);
   assert.match(print, /color-scheme: light/);
   assert.match(print, /header nav,[\s\S]*display: none/);
@@ -197,7 +197,7 @@ test('on paper there is no navigation, and all in one colour scheme', () => {
 const normals = Float64Array.from({ length: 4096 }, seededNormal(1));
 const MEANS = [0, 1, 1e3, 1e5, 1e7];
 
-test('the errors of "Break it" are measured against what is right', () => {
+test('"Break it" measures errors against the exact results', () => {
   for (const mean of MEANS) {
     const x = dataAround(normals, mean);
     const { output } = reference({ data: x, shape: [1, 1, 1, x.length] }, [1], [0], [0], [1], 0.1, 1e-5, true);
@@ -212,7 +212,7 @@ test('the errors of "Break it" are measured against what is right', () => {
   for (const { error } of [onePass, twoPass, folded]) assert.ok(!(error < 1e-3), `${error}`);
 });
 
-test('those of gradients likewise', () => {
+test('"Break it" measures errors of gradients against the exact gradients', () => {
   const g = Float32Array.from({ length: 4096 }, seededNormal(2, 1));
   for (const mean of MEANS) {
     const x = dataAround(normals, mean);
@@ -229,7 +229,7 @@ test('those of gradients likewise', () => {
   for (const { error } of [onePass, twoPass, savedMean]) assert.ok(!(error < 1e-3), `${error}`);
 });
 
-test('pictures that move are told from those that do not', () => {
+test('animated pictures are told from still ones', () => {
   const bytes = (text) => Uint8Array.from(text, (character) => character.charCodeAt(0));
   const gif = (frames) =>
     bytes(

@@ -1,4 +1,4 @@
-/* Every example in the documentation runs, and gives what its comments say. */
+/* Every example in the documentation runs, and gives the values in its comments. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -11,8 +11,8 @@ import * as plain from '../js/index-plain.js';
 const read = (file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8');
 
 /**
- * Holds an expression's value against the comment after it.
- * @param {any} actual @param {string} text numbers, or a string @param {'about' | 'exact' | 'string'} how to the digits given, or exactly
+ * Compares an expression's value with the comment after it.
+ * @param {any} actual @param {string} text numbers, or a string @param {'about' | 'exact' | 'string'} how 'about': to the digits given
  */
 function hold(actual, text, how) {
   if (how === 'string') return assert.equal(actual, text);
@@ -29,7 +29,7 @@ function hold(actual, text, how) {
   });
 }
 
-/** An example whose comments `expression; // ≈ numbers`, `// numbers` and `// 'string'` have become calls of hold, and how many. */
+/** Turns the comments `// ≈ numbers`, `// numbers` and `// 'string'` of an example into calls of hold. Returns code and count. */
 function withChecks(code) {
   let held = 0;
   const lines = code.split('\n').map((line) =>
@@ -42,14 +42,14 @@ function withChecks(code) {
   return { code: lines.join('\n'), held };
 }
 
-/** Runs an example that imports nothing else, and returns how many values were held. @param {string} example */
+/** Runs an example that imports nothing else. Returns how many values were compared. @param {string} example */
 function runExample(example, library = batchnorm) {
   const { code, held } = withChecks(example.replace(/^import .* from 'batchnorm';$/gm, ''));
   new Function('hold', ...Object.keys(library), `'use strict';${code}`)(hold, ...Object.values(library));
   return held;
 }
 
-/** Runs an example as a module in a process of its own, where nothing has been compiled yet. @param {string} example */
+/** Runs an example as a module in its own process, where nothing has been compiled yet. @param {string} example */
 function runAlone(example) {
   const { code, held } = withChecks(example);
   const program = `import assert from 'node:assert/strict';\n${hold}\n${code}`;
@@ -60,7 +60,7 @@ function runAlone(example) {
   return held;
 }
 
-/** The comments of what files export or declare, by its name. */
+/** The comments of the exports and declarations of some files, by name. */
 const commentsOf = (...files) =>
   new Map(
     files.flatMap((file) =>
@@ -73,7 +73,7 @@ const exampleIn = (comment, name) =>
   (comment?.match(/@example\n([\s\S]*?)\*\//) ?? assert.fail(`${name} has no example`))[1].replace(/^ \* ?/gm, '');
 
 const comments = commentsOf('js/index.js', 'js/arena.js', 'js/fold.js', 'js/moments.js');
-/** Whose examples show no numbers of that form. */
+/** Exports whose examples have no such comments. */
 const NO_NUMBERS = ['Arena', 'backend', 'initialize'];
 
 for (const [name, exported] of Object.entries(batchnorm))
@@ -81,12 +81,12 @@ for (const [name, exported] of Object.entries(batchnorm))
     const comment = comments.get(name);
     const asserted = runExample(exampleIn(comment, name));
     assert.ok(asserted > 0 || NO_NUMBERS.includes(name), 'the example shows no result');
-    // A class's are with its methods.
+    // In a class, the methods have them.
     if (name !== 'backend' && !/^class/.test(exported)) assert.match(comment, /@throws/);
     if (name in plain) assert.equal(runExample(exampleIn(comment, name), plain), asserted);
   });
 
-test('batchnorm/js exports the same, computed without WebAssembly, and points to the main entry for its documentation', () => {
+test('batchnorm/js exports the same functions without WebAssembly, and points to the main entry for its documentation', () => {
   const ofKernel = ['Arena', 'backend', 'initialize'];
   assert.deepEqual([...Object.keys(plain), ...ofKernel].sort(), Object.keys(batchnorm).sort());
   const own = commentsOf('js/index-plain.js');
@@ -98,24 +98,24 @@ test('batchnorm/js exports the same, computed without WebAssembly, and points to
   }
 });
 
-/** Blocks of the README that run in tests/package, where the other libraries are installed. */
+/** Examples that run in tests/package instead, where the other libraries are installed. */
 const RECIPE = /^\/\/ (ndarray|onnxruntime|TensorFlow\.js)/;
 
 for (const [page, least] of [
   ['README.md', 3],
-  // docs/training.md has a test of its own.
+  // training-docs.test.js tests docs/training.md.
   ...readdirSync(new URL('../docs/', import.meta.url))
     .filter((file) => file.endsWith('.md') && file !== 'training.md')
     .map((file) => [`docs/${file}`, file === 'getting-started.md' ? 12 : 0]),
 ])
-  test(`the examples of ${page} run, and give what their comments say`, () => {
+  test(`the examples of ${page} run, and give the values in their comments`, () => {
     const blocks = [...read(page).matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code).filter((code) => !RECIPE.test(code));
     const others = (code) => /^import .* from '(?!batchnorm')/m.test(code);
     const held = blocks.reduce((sum, code) => sum + (others(code) ? runAlone(code) : runExample(code)), 0);
     assert.ok(held >= least, `only ${held} values are shown`);
   });
 
-test('the README is short, and its script of a CDN is a file of this version', () => {
+test('the README is short, and its CDN line names a file of this version', () => {
   const readme = read('README.md');
   const prose = readme.replace(/^```[\s\S]*?^```/gm, '').split(/\s+/);
   assert.ok(prose.length <= 1400, `${prose.length} words`);
@@ -127,7 +127,7 @@ test('the README is short, and its script of a CDN is a file of this version', (
   }
 });
 
-/** Its headings as GitHub makes anchors of them. @param {string} page */
+/** The anchors that GitHub makes of the headings of a page. @param {string} page */
 const anchorsIn = (page) =>
   [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
     title
@@ -136,7 +136,7 @@ const anchorsIn = (page) =>
       .replaceAll(' ', '-'),
   );
 
-test('links of the README and the docs lead to what is packed, or are absolute and lead to what is here', () => {
+test('links in the README and the docs lead to packed files, or are absolute and lead to files of the repository', () => {
   const pages = ['README.md', ...readdirSync(new URL('../docs/', import.meta.url)).map((file) => `docs/${file}`)].filter((page) =>
     page.endsWith('.md'),
   );
@@ -159,15 +159,15 @@ test('links of the README and the docs lead to what is packed, or are absolute a
   }
 });
 
-test('the comparison, its plots and the README’s table are those of the results: node bench/peers/write.js', () => {
+test('the comparison, its plots and the README’s table match the results (if not, run node bench/peers/write.js)', () => {
   for (const [file, text] of Object.entries(pages())) {
     assert.ok(read(file) === text, `${file} is not what the results say`);
-    // As units go wrong: 1.53e+3 ms, -962.6 kB.
+    // Wrong units look like 1.53e+3 ms or -962.6 kB.
     assert.doesNotMatch(text, /\de[+-]?\d+ (?:kB|MB|MiB|ns|µs|ms|s)\b/);
     assert.doesNotMatch(text, /(?:^|[\s|])[-−]\d[\d.]* (?:kB|MB|MiB|ns|µs|ms|s)\b/m);
   }
 });
 
-test('the conversion of momentum stands wherever one meets it', () => {
+test('the conversion of PyTorch’s momentum is explained wherever momentum is', () => {
   for (const text of [read('js/index.js'), read('README.md')]) assert.match(text, /PyTorch[\s\S]{0,200}1 − m/);
 });

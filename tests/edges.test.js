@@ -1,5 +1,5 @@
-/* The edges at which arguments are read: layouts that other libraries state, numbers that published models have, and objects
- * that run code while they are read. Each holds for the kernel and for plain JavaScript. */
+/* Unusual arguments: layouts that other libraries state, numbers from published models, and objects that run code while they are read.
+ * Each test runs with the kernel and with plain JavaScript. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
@@ -23,7 +23,7 @@ const BASE = { data: X.data, shape };
 for (const [name, call] of IMPLEMENTATIONS) {
   const expected = call(X, null, null);
 
-  test(`${name}: a running variance below 0 is taken while variance + epsilon is not below 0`, () => {
+  test(`${name}: a negative running variance is accepted if variance + epsilon is not negative`, () => {
     for (const [variance, epsilon] of [
       [-8e-6, 1e-5],
       [-7e-5, 1e-4],
@@ -47,7 +47,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
     assert.deepEqual(Array.from(variance.data), [-5, 1, 1]);
   });
 
-  test(`${name}: a tensor that says it is contiguous in row-major order is taken, in whatever way`, () => {
+  test(`${name}: a tensor that says, in any form, that it is contiguous in row-major order is accepted`, () => {
     for (const stated of [
       { stride: ROW_MAJOR },
       { strides: ROW_MAJOR, offset: 0, order: 'row-major' },
@@ -67,7 +67,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
       assert.deepEqual(call({ ...BASE, ...stated }, null, null), expected, JSON.stringify(stated));
   });
 
-  test(`${name}: a tensor that says it is not is rejected`, () => {
+  test(`${name}: a tensor that says it is not contiguous in row-major order is rejected`, () => {
     const wrong = [
       { stride: COLUMN_MAJOR, offset: 0 },
       { strides: COLUMN_MAJOR, offset: 0 },
@@ -100,7 +100,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
     assert.throws(() => call(X, parameter, null), { message: /gamma.strides must be \[1\], contiguous/ });
   });
 
-  test(`${name}: without an offset, data that hold more than the tensor are rejected, contiguous or not`, () => {
+  test(`${name}: without an offset, data with more values than the tensor are rejected, contiguous or not`, () => {
     for (const stated of [{}, { stride: ROW_MAJOR }, { strides: ROW_MAJOR }, { strides: ROW_MAJOR, offset: undefined }])
       assert.throws(() => call({ data: X.data, shape: [1, 3, 8, 5], ...stated }, null, null), {
         name: 'RangeError',
@@ -110,14 +110,14 @@ for (const [name, call] of IMPLEMENTATIONS) {
     assert.deepEqual(second, call({ data: X.data.slice(120), shape: [1, 3, 8, 5] }, null, null));
   });
 
-  test(`${name}: without values every order will do`, () => {
+  test(`${name}: without values, any order is accepted`, () => {
     const empty = { data: new Float32Array(0), shape: [2, 0, 2, 2] };
     const result = call(empty, [], []);
     for (const stated of [{ strides: [4, 4, 2, 1] }, { order: 'F' }])
       assert.deepEqual(call({ ...empty, ...stated }, [], []), result);
   });
 
-  test(`${name}: the order of at most one dimension above 1 does not matter`, () => {
+  test(`${name}: with at most one dimension above 1, the order does not matter`, () => {
     const flat = { data: X.data, shape: [1, 1, 1, size] };
     assert.deepEqual(call({ ...flat, order: 'F', fortranOrder: true }, null, null), call(flat, null, null));
   });
@@ -160,7 +160,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
     }
   });
 
-  test(`${name}: options are read as own properties alone`, () => {
+  test(`${name}: only own properties of options are read`, () => {
     const out = new Float32Array(size);
     Object.prototype.out = out;
     try {
@@ -171,9 +171,9 @@ for (const [name, call] of IMPLEMENTATIONS) {
     assert.ok(out.every((value) => value === 0));
   });
 
-  test(`${name}: every property and element is read once, and nothing of the user’s runs during the computation`, () => {
+  test(`${name}: every property and element is read once, and no code of the user runs during the computation`, () => {
     const counts = new Map();
-    /** Counts reads of an object's own properties, and lets each later read give something else. */
+    /** Counts reads of an object's own properties; reads after the first give something else. */
     const once = (label, object) =>
       new Proxy(object, {
         get(target, key) {
@@ -219,7 +219,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
     }
   });
 
-  test(`${name}: an X with properties and a class of its own runs none of their code`, () => {
+  test(`${name}: no code of X’s own class or properties runs`, () => {
     let ran = 0;
     const trap = () => {
       ran++;
@@ -254,7 +254,7 @@ for (const [name, call] of IMPLEMENTATIONS) {
   });
 }
 
-test('hints where the cause can be seen', () => {
+test('error messages hint at a cause that is apparent', () => {
   const three = [1, 1, 1];
   const cases = [
     [
@@ -271,8 +271,8 @@ test('hints where the cause can be seen', () => {
   for (const [run, message] of cases) assert.throws(run, { message });
 });
 
-test('a growable shared X that another thread grows during the call counts only what was there', () => {
-  // Another thread waits for the last getter of the call, a moment more, and grows the buffer while the call computes.
+test('if another thread grows a shared X during the call, only the values that were there count', () => {
+  // Another thread waits for the call's last getter, then a moment more, and grows the buffer while the call computes.
   const program = `
     import { once } from 'node:events';
     import { Worker } from 'node:worker_threads';

@@ -1,8 +1,8 @@
-/* Calls that fail on the way: for want of memory, because the stack overflows, or because the program around them is terminated. Such a
- * call throws what stopped it, or gives the right result; the next call is right.
+/* Calls that fail on the way: memory runs out, the stack overflows, or the program around them is terminated. Such a call throws the
+ * error that stopped it, or gives the right result. The next call gives the right result.
  *
- * Whatever takes memory comes before anything is written. A call that is cut off while it computes, by an overflow or by termination,
- * may leave `out` and `statistics` half written, but nothing else. A layer is as it was before, even then. */
+ * All memory is allocated before anything is written. A call that an overflow or a termination stops while it computes may leave `out`
+ * and `statistics` half written, but nothing else. Even then, a layer stays as it was. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ import { normalTensor, sizeOf } from './data.js';
 
 const file = (name) => fileURLToPath(new URL(`../js/${name}`, import.meta.url));
 
-/** An entry with all it imports as one script, to be run in as many contexts as there are faults. */
+/** An entry and all its imports as one script, so that it can run in a new context for each fault. */
 async function scriptOf(entry) {
   const { outputFiles } = await build({
     entryPoints: [file(entry)],
@@ -34,8 +34,8 @@ const ENTRIES = { batchnorm: await scriptOf('index.js'), 'batchnorm/js': await s
 const binary = readFileSync(file('batchnorm.wasm'));
 
 /**
- * Runs in a context before the package does. Whatever takes memory there, and each function of the kernel, becomes a point at which
- * a call can be stopped; classes, prototypes and species stay what they are.
+ * Runs in a context before the package does. Turns everything that allocates memory, and each function of the kernel, into a point at
+ * which a call can be stopped. Classes, prototypes and species stay the same.
  */
 function instrument() {
   const faults = { armed: false, points: /./, count: 0, at: 0, kind: '', stop: null };
@@ -73,7 +73,7 @@ function instrument() {
   return faults;
 }
 
-/** What calls are stopped by, and where. `known` tells its error from others. */
+/** The faults that stop calls, and where. `known` recognizes the error of a fault. */
 const STOPS = {
   'no memory': {
     points: /memory|view/,
@@ -96,12 +96,12 @@ const STOPS = {
     points: /./,
     code: "() => { throw new RangeError('Maximum call stack size exceeded') }",
     real: true,
-    // Of a regular expression, it is a SyntaxError.
+    // In a regular expression, an overflow is a SyntaxError.
     known: (error) => /^(Range|Syntax)Error: .*Maximum call stack size exceeded$/.test(String(error)),
   },
 };
 
-/** Runs in a context. Calls something near the end of the stack: that many frames above the deepest. */
+/** Runs in a context. Calls something near the end of the stack, `frames` frames before it. */
 function near(call, frames) {
   let left = frames;
   let result;
@@ -110,7 +110,7 @@ function near(call, frames) {
     try {
       dive();
     } catch {
-      // The end of the stack: from here on upwards.
+      // The end of the stack. The call is made on the way back.
     }
     if (--left !== 0) return;
     try {
@@ -125,7 +125,7 @@ function near(call, frames) {
 
 const scripts = new Map();
 
-/** A context with an entry of the package in it, of which nothing has been called. */
+/** A context with an entry of the package, of which nothing has been called yet. */
 function makeContext(entry, stop) {
   const context = vm.createContext({ binary });
   const inside = (code) => {
@@ -137,7 +137,7 @@ function makeContext(entry, stop) {
   ENTRIES[entry].runInContext(context);
   const batchnorm = inside('batchnorm');
 
-  /** Runs something, stopped at a point, from 1 on; at 0 nowhere. Returns { result } or { error }, and where it was stopped. */
+  /** Runs a call and stops it at a point (1 is the first, 0 is none). Returns { result } or { error }, and where it was stopped. */
   const attempt = (call, at) => {
     Object.assign(faults, { armed: true, count: 0, at, kind: '' });
     context.call = call;
@@ -154,7 +154,7 @@ function makeContext(entry, stop) {
   return { batchnorm, inside, attempt, nearby };
 }
 
-/** What went wrong, and where first. */
+/** A list of the kinds of errors, each with the first place. */
 function makeList() {
   const wrong = {};
   return {
@@ -166,7 +166,7 @@ function makeList() {
   };
 }
 
-/** A hash of all numbers in something, and of its strings. */
+/** A hash of all numbers and strings in some values. */
 function digest(...values) {
   const hash = createHash('sha1');
   const take = (value) => {
@@ -179,8 +179,8 @@ function digest(...values) {
 }
 
 /**
- * Runs in a context: calls of everything, one after the other, as { name, call, writes, still }: `writes` are the arrays that the call may
- * leave half written when it is cut off, `still` gives what no failure changes. `held` are all arrays there are.
+ * Runs in a context. Returns calls of every function as { name, call, writes, still }, and `held`, which is all arrays. `writes` are the
+ * arrays that a stopped call may leave half written; `still` returns the state that no failure may change.
  */
 function callsOf(batchnorm) {
   const { Arena, BatchNorm, backend, batchNormalization, batchNormalizationGradient, fold, initialize, mergeMoments, moments } =
@@ -233,7 +233,7 @@ function callsOf(batchnorm) {
         () => arena.bytesFree,
       );
     const at = (k) => () => [own[k].data];
-    // Also prepares the arena for gradients.
+    // This also prepares the arena for gradients.
     const own0 = () => batchNormalizationGradient(own[0], own[0]);
     add(
       'training in an arena',
@@ -242,7 +242,7 @@ function callsOf(batchnorm) {
       own0,
     );
     add(
-      'training in place there',
+      'training in place in an arena',
       () => batchNormalization(own[1], three, null, null, null, 0.9, 1e-5, true, { out: own[1] }),
       at(1),
     );
@@ -262,7 +262,7 @@ function callsOf(batchnorm) {
     add('backend', () => backend());
   }
 
-  // By slabs; in columns, and too small for the kernel; for the kernel in several ranges of channels.
+  // Slabs; columns, too few values for the kernel; several ranges of channels in the kernel.
   for (const shape of [[2, 3, 9, 9], [40, 3], ...(Arena ? [[2, 12000]] : [])]) {
     const channels = shape[1];
     const [X, Y, G, inPlace, over] = [0, 1, 2, 3, 4].map((k) => tensor(shape, k));
@@ -336,7 +336,7 @@ function callsOf(batchnorm) {
   return { calls, held };
 }
 
-/** A call for each of the two halves of the kernel, to follow another call. */
+/** One call for each half of the kernel, to follow another call. */
 const PROBE = `(() => {
   const X = { data: Float32Array.from({ length: 800 }, (_, i) => Math.sin(i)), shape: [5, 4, 40] };
   return (() => [batchnorm.batchNormalization(X, [1, 2, 3, 4], null), batchnorm.batchNormalizationGradient(X, X)]);
@@ -352,9 +352,9 @@ for (const [entry, name] of [
   ['batchnorm/js', 'no memory'],
   ['batchnorm/js', 'the end of the stack'],
 ])
-  test(`${entry}: ${name}, at each point of each call, leaves no trace`, () => {
+  test(`${entry}: ${name} at any point of any call leaves no trace`, () => {
     const stop = STOPS[name];
-    // One context in which nothing fails, and one in which everything does.
+    // One context in which no call fails, and one in which every call does.
     const [smooth, rough] = [0, 1].map(() => {
       const made = makeContext(entry, stop);
       const probe = made.inside(PROBE);
@@ -371,7 +371,7 @@ for (const [entry, name] of [
       const stillness = digest(still());
       const before = rough.held.map((data) => data.slice());
       const strike = (at) => {
-        // V8 calls no function for the first time so near the end of the stack: an overflow that is pretended comes before.
+        // V8 does not call a function for the first time this close to the end of the stack, so simulated overflows come before.
         if (stop.real && at > 1) return rough.nearby(call, 4 * at);
         return rough.attempt(call, at <= expected.points ? at : 0);
       };
@@ -395,7 +395,7 @@ for (const [entry, name] of [
     wrong.check();
   });
 
-/** How far from the end of the stack V8 calls a function for the first time. */
+/** The least number of frames from the end of the stack at which V8 calls a function for the first time. */
 function firstCallFrames() {
   for (let frames = 1; ; frames += 8) {
     const { inside, nearby } = makeContext('batchnorm', STOPS.termination);
@@ -403,7 +403,7 @@ function firstCallFrames() {
   }
 }
 
-/** First calls, by which the kernel or a part of it is made: what is done before, and the call. */
+/** Calls that make the kernel or a half of it: what runs before, and the call. */
 const FIRST_CALLS = {
   'initialize with a module': ['', 'initialize(module)'],
   'a gradient': ['', 'batchNormalizationGradient(X, X)'],
@@ -415,7 +415,7 @@ const FIRST_CALLS = {
   ],
 };
 
-/** Makes the engine refuse the embedded binaries, which are shorter than the module that may be given. */
+/** Makes the engine reject the embedded binaries, which are shorter than a module that is given. */
 const DENIED = `
   const { Module } = WebAssembly;
   const construct = (_, args) => {
@@ -425,8 +425,8 @@ const DENIED = `
   WebAssembly.Module = new Proxy(Module, { construct });`;
 
 for (const [name, stop] of Object.entries(STOPS))
-  test(`${name}, at each point of a first call, does no lasting harm`, () => {
-    /** A context in which the call is the first; `before` comes before all. */
+  test(`${name} at any point of a first call does no lasting harm`, () => {
+    /** A context for a first call; `before` runs before everything. */
     const start = ([prepare, first], before = '') => {
       const made = makeContext('batchnorm', {
         ...stop,
@@ -454,7 +454,7 @@ for (const [name, stop] of Object.entries(STOPS))
       if (!codes[1].startsWith('initialize')) right.push(digest(plain.call()));
       const [forward, gradient] = smooth.probe();
       const probed = digest([forward, gradient]);
-      // Want of memory is a refusal: of both halves of the kernel, or of the gradient's.
+      // If memory runs out, the kernel counts as unavailable: both halves, or the gradient's.
       const after = [probed];
       if (name === 'no memory') after.push(digest([forward, refused[1]]), digest(refused));
       for (let at = 1, passed = 0; passed < (stop.real ? 6 : 1); at++) {
@@ -472,7 +472,7 @@ for (const [name, stop] of Object.entries(STOPS))
     wrong.check();
   });
 
-/** A call whose results show whether it is right, and which changes nothing. */
+/** A call that checks its own results and changes nothing. */
 function makeProbe({ batchNormalization, batchNormalizationGradient }) {
   const X = normalTensor([6, 5, 9, 9], 3, 10);
   const gradOutput = normalTensor(X.shape, 4);
@@ -480,7 +480,7 @@ function makeProbe({ batchNormalization, batchNormalizationGradient }) {
 }
 
 for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js': plain })) {
-  test(`${entry}: calls that vm cuts off, in whatever moment, leave the next ones right`, () => {
+  test(`${entry}: calls after one that vm stopped at any moment are right`, () => {
     const { BatchNorm, batchNormalization, batchNormalizationGradient } = batchnorm;
     const probe = makeProbe(batchnorm);
     const probed = probe();
@@ -497,7 +497,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
       [() => batchNormalizationGradient(large, large, { out, beta: null, relu: true }), [3, 7, 13]],
     ])
       for (const timeout of times) {
-        // In a context that calls the package outside of it.
+        // The context calls the package outside of it.
         assert.throws(() => vm.runInNewContext('for (;;) call()', { call }, { timeout }), {
           code: 'ERR_SCRIPT_EXECUTION_TIMEOUT',
         });
@@ -509,7 +509,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
     assert.deepEqual({ ...layer }, { ...fresh });
   });
 
-  /** Arguments whose every property runs `read` when it is read, and what a call with them may write. */
+  /** Arguments that run `read` whenever one of their properties is read, and the arrays that a call with them may write. */
   const tapped = (read) => {
     const tap = (object) =>
       new Proxy(object, {
@@ -525,7 +525,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
     return { X: tap(X), gamma: tap({ data: tap([1, 2, 3]), shape: tap([3]) }), out: tap(out), statistics, tap, written };
   };
 
-  /** Calls with such arguments: `results` are to be right afterwards, whatever was called on the way; no error changes `still`. */
+  /** Calls with such arguments. `results` must be right afterwards, whatever was called in between; no error may change `still`. */
   const TAPPED = {
     batchNormalization({ X, gamma, out, statistics, tap, written }) {
       const options = tap({ out, statistics: tap(statistics), relu: true });
@@ -553,7 +553,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
     },
   };
 
-  test(`${entry}: memory that the last getter takes away is an error, and nothing is written`, () => {
+  test(`${entry}: if the last getter detaches memory, that is an error, and nothing is written`, () => {
     const probe = makeProbe(batchnorm);
     const probed = probe();
     const ways = {
@@ -574,7 +574,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
           };
           const { X, gamma, mean, saved, out } = arrays;
           const target = { data: out, shape };
-          // The last property that is read of the last argument.
+          // The call reads this property last.
           Object.defineProperty(target, 'isContiguous', { get: () => void take(arrays[victim].buffer) });
           const other = new Float64Array(3).fill(7);
           const G = { data: new Float32Array(486), shape };
@@ -599,7 +599,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
   });
 
   for (const [name, make] of Object.entries(TAPPED))
-    test(`${entry}: ${name} stands an error in any getter, and another call in it`, () => {
+    test(`${entry}: ${name} survives an error in any getter, and another call in any getter`, () => {
       const other = normalTensor([4, 3, 11, 11], 8);
       const probe = makeProbe(batchnorm);
       const probed = probe();
@@ -630,7 +630,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
     });
 }
 
-test('the memory of an arena cannot be taken away', () => {
+test('the memory of an arena cannot be detached', () => {
   const probe = makeProbe(wasm);
   const probed = probe();
   const arena = new wasm.Arena(1 << 14);
@@ -649,7 +649,7 @@ test('the memory of an arena cannot be taken away', () => {
     try {
       take();
     } catch {
-      // Refused, or unknown to this Node.
+      // Rejected, or unknown to this Node.
     }
     assert.equal(buffer.byteLength > 0 && X.data.length, given.data.length);
     assert.equal(digest(wasm.batchNormalization(X, null, null)), expected);
@@ -659,7 +659,7 @@ test('the memory of an arena cannot be taken away', () => {
   port2.close();
 });
 
-test('how the program wants its stack traces changes neither results nor errors', () => {
+test('the program’s settings for stack traces change neither results nor errors', () => {
   const calm = makeContext('batchnorm', STOPS['the end of the stack']);
   const probed = [calm.inside(PROBE)(), makeContext('batchnorm/js', STOPS.termination).inside(PROBE)()].map((result) =>
     digest(result),
@@ -693,7 +693,7 @@ test('how the program wants its stack traces changes neither results nor errors'
     }
 });
 
-test('a worker that is terminated while it computes leaves shared memory to the next call', async () => {
+test('after a worker is terminated while it computes, the next call with its shared memory works', async () => {
   const shape = [8, 64, 28, 28];
   const given = normalTensor(shape, 5, 10);
   const [expected] = wasm.batchNormalization(given, null, null);

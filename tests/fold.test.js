@@ -1,11 +1,11 @@
-/* Folding: inference as a multiplication and an addition, and merged into the convolution before it. */
+/* fold: inference as one multiplication and addition, also merged into the convolution before it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization, fold } from '../js/index.js';
 import { fold as plainFold } from '../js/index-plain.js';
 import { normalTensor, parametersFor, seededNormal } from './data.js';
 
-test('x · scale + shift is inference', () => {
+test('x · scale + shift gives the results of inference', () => {
   const C = 5;
   const X = normalTensor([3, C, 6, 7]);
   const { gamma, beta, runningMean, runningVar } = parametersFor(C);
@@ -98,13 +98,13 @@ test('arguments may be bare or tensors, of any kind of numbers; results are new 
   assert.deepEqual(fold(null, null, [], []), [new Float64Array(0), new Float64Array(0)]);
 });
 
-test('a negative variance, none, NaN and infinity give what the formulas give, in their channel', () => {
+test('a variance that is negative, 0, NaN or infinite gives what the formulas give, in its own channel only', () => {
   const [scale, shift] = fold(null, [1, 1, 1, 1, 1], [0, 2, 2, Number.NaN, 1], [-0.75, -1, Infinity, 0, 0], 1);
   assert.deepEqual(scale, Float64Array.of(2, Infinity, 0, 1, 1));
   assert.deepEqual(shift, Float64Array.of(1, -Infinity, 1, Number.NaN, 0));
 });
 
-test('wrong arguments are named', () => {
+test('errors name the wrong argument', () => {
   const two = [1, 2];
   const array = 'be a Float32Array, a Float64Array or an array of numbers';
   for (const [args, ErrorType, message] of [

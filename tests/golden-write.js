@@ -1,5 +1,5 @@
-/* Writes golden-hashes.js, and prints what is new in it: node tests/golden-write.js. Other bits are a change that users may
- * notice, so note them in CHANGELOG.md. */
+/* node tests/golden-write.js writes golden-hashes.js, and prints the groups whose hashes changed. Users may notice changed bits, so note
+ * them in CHANGELOG.md. */
 import { writeFileSync } from 'node:fs';
 import * as library from '../js/index.js';
 import * as plain from '../js/index-plain.js';

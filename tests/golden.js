@@ -1,28 +1,28 @@
-/* Golden bits: groups of problems that reach every path of the kernels and of their plain twin, and a hash of what the calls make of
- * each group. golden-hashes.js holds those that are promised. It runs in pages and old engines too, so it imports nothing but plain
- * code, and makes its data by additions and multiplications alone: sines and logarithms differ from engine to engine. */
+/* Golden bits: groups of problems that reach every path of the kernels and of plain JavaScript, and a hash of the results of each group.
+ * golden-hashes.js holds the promised hashes. This file also runs in pages and old engines, so it imports only plain code, and makes its
+ * data with additions and multiplications alone, since sines and logarithms differ between engines. */
 import { parametersFor, seeded, sizeOf, tensor } from './data.js';
 
 /* ---- data ---------------------------------------------------------------------------------------------------------- */
 
-/** 2 to an integer. */
+/** 2 to the power k, an integer. */
 const power = (k) => (k < 0 ? power(k + 1) / 2 : k > 0 ? power(k - 1) * 2 : 1);
 
-/** Values about a center, more near it than far. */
+/** Values around a center; most are close to it. */
 function normal(shape, seed, center = 0, deviation = 1) {
   const next = seeded(seed);
   return tensor(shape, () => center + deviation * (next() + next() - 1) * 2.5);
 }
 
-/** X and gradOutput such. */
+/** X and gradOutput of such values. */
 const usual = (shape, seed, center = 3, deviation = 2) => ({
   X: normal(shape, seed, center, deviation),
   gradOutput: normal(shape, seed + 1000, 0.25),
 });
 
 /**
- * Magnitudes from 2⁻²⁰ to 2²⁰ in X and gradOutput, whose sums and that of their products cancel in each channel: little is left of
- * them but what was rounded off, so that another order of additions shows in every digit.
+ * X and gradOutput with magnitudes from 2⁻²⁰ to 2²⁰, whose sums, and the sum of whose products, cancel in each channel. Little more than
+ * rounding errors is left of these, so that another order of additions changes every digit.
  */
 function wide(shape, seed) {
   const next = seeded(seed);
@@ -48,9 +48,9 @@ function wide(shape, seed) {
 }
 
 /**
- * X of about 2^first where a block starts, 0 if that is null, and of about 2^rest elsewhere, with a mean next to 0: of every two
- * rows, one is the other's negative. A block starts with a row in columns, whose batch is odd, and with 8 positions in slabs; every
- * second channel has one less of those.
+ * X with values of about 2^first at the start of a block (0 if `first` is null) and about 2^rest elsewhere. Its mean is close to 0, since
+ * one of every two rows is the other's negative. The start is one row in columns, where the batch is odd, and 8 positions in slabs, or 7
+ * in every second channel.
  */
 function starting({ shape, columns }, seed, first, rest) {
   const next = seeded(seed);
@@ -68,12 +68,12 @@ function starting({ shape, columns }, seed, first, rest) {
   return { X, gradOutput: normal(shape, seed + 1000) };
 }
 
-/** The same with other values at some places, (value, i) → value. */
+/** A tensor with some values changed by (value, i) → value. */
 const changed = ({ data, shape }, change) => ({ data: data.map(change), shape });
 
 /* ---- problems ------------------------------------------------------------------------------------------------------ */
 
-/** X and gradOutput with parameters. Those of some channels are no float32, for which inference takes double. */
+/** X and gradOutput with parameters. In some channels these are not float32 numbers, so that inference uses double. */
 function problem({ X, gradOutput }, options = {}) {
   const { axis = 1 } = options;
   const channels = X.shape[axis < 0 ? X.shape.length + axis : axis];
@@ -90,17 +90,17 @@ function problem({ X, gradOutput }, options = {}) {
 /** Without relu and with it. */
 const both = (data, options) => [false, true].map((relu) => problem(data, { ...options, relu }));
 
-/** For each channel the same number, or that of its own. */
+/** Numbers per channel: all the same, or each its own. */
 const fill = ({ shape }, number) =>
   Float64Array.from({ length: shape[1] }, (_, c) => (typeof number === 'function' ? number(c) : number));
 
-/** Usual data of each shape, and wide ones. */
+/** For each shape, usual data and wide data. */
 const ofShapes = (shapes) =>
   shapes.flatMap((shape, k) => [...both(usual(shape, k), { unbiased: true }), ...both(wide(shape, k))]);
 
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, k) => from + k);
 
-/** Either layout, with and without what is left after vectors. Of slabs with 8 positions and more, or 64, the first values decide. */
+/** Both layouts, with and without values left after the last vector. In slabs of 8 or 64 positions and more, the first values matter. */
 const SHAPES = [
   { shape: [2, 4, 8, 9], columns: false },
   { shape: [2, 3, 7, 9], columns: false },
@@ -109,13 +109,13 @@ const SHAPES = [
   { shape: [51, 3, 1, 1], columns: true },
 ];
 
-/** Problems of each of those. */
+/** Problems for each of these shapes. */
 const ofEach = (make) => SHAPES.flatMap((layout, k) => make(layout, k));
 
-/** For each of these exponents of 2. */
+/** The same for each of these exponents of 2. */
 const around = (from, to, make) => ofEach((layout, k) => range(from, to).flatMap((exponent) => make(layout, exponent, 10 * k)));
 
-/** As shapes come: both layouts, tiny and not, some with channels last. The smaller ones are held to the bounds of docs/numerics.md, too. */
+/** Random shapes: both layouts, tiny or not, some with channels last. The smaller ones are also checked against docs/numerics.md. */
 function drawn() {
   const next = seeded(2026);
   const upTo = (most) => 1 + Math.floor(next() * most);
@@ -140,8 +140,8 @@ function drawn() {
 }
 
 /**
- * Problems in which the last digit of a double decides what is rounded to float32: that of the scale, and that of one output per
- * channel, for which inference takes double. Parameters are tried until other orders of the same operations round otherwise.
+ * Problems in which the last digit of a double decides how the scale, and one output per channel, are rounded to float32; inference uses
+ * double for such a channel. Parameters are tried until another order of the same operations rounds differently.
  */
 function halfway(shape, seed) {
   const data = usual(shape, seed);
@@ -157,7 +157,7 @@ function halfway(shape, seed) {
       std = Math.sqrt(variance[c]);
       gammaOfScale[c] = middle * std;
     } while (Math.fround(gammaOfScale[c] * (1 / std)) === Math.fround(gammaOfScale[c] / std));
-    // Of the last image, and in each channel at another place.
+    // In the last image, at a different place per channel.
     const deviation = data.X.data[((batch - 1) * channels + c + 1) * spatial - 1 - (c % spatial)] - mean[c];
     gamma[c] = (5 * std) / deviation;
     do {
@@ -175,7 +175,7 @@ function halfway(shape, seed) {
 
 /* ---- groups -------------------------------------------------------------------------------------------------------- */
 
-/** The calls: forward or gradient, and whether the gradient's statistics are given. */
+/** The steps: forward or gradient, and whether the gradient gets statistics. */
 const STEPS = {
   training: { gradient: false, training: true, given: false },
   inference: { gradient: false, training: false, given: true },
@@ -185,10 +185,10 @@ const STEPS = {
 };
 
 /**
- * Problems under a name, made when they are first used.
+ * A named group of problems, which are made when they are first used.
  * @param {string} name @param {() => any[]} make
- * @param {{ steps?: string[], large?: boolean }} [options] steps to take, all unless given; and whether the problems are too large for the
- * arena here
+ * @param {{ steps?: string[], large?: boolean }} [options] steps to take (default: all); whether the problems are too large for the arena
+ *   here
  */
 function group(name, make, { steps = Object.keys(STEPS), large = false } = {}) {
   let problems = null;
@@ -201,10 +201,10 @@ function group(name, make, { steps = Object.keys(STEPS), large = false } = {}) {
   };
 }
 
-/** What goes without the kernel in any case. */
+/** Tensors that never use the kernel. */
 export const TINY = group('up to 128 values', () => drawn().filter(({ X }) => X.data.length <= 128));
 
-/** For both of the following. */
+/** Groups in both of the following. */
 const BOTH = [
   group('means far from zero', () => {
     const shape = [3, 60, 1, 35];
@@ -217,7 +217,7 @@ const BOTH = [
         ...both(usual(shape, k, -3e4, 1e-3)),
         ...both(usual(shape, k, 3e7, 40)),
       ]),
-      // In double; and with gradients that are nearly X's deviations, so that what is left of them is small.
+      // In double; also with gradients close to X's deviations, so that the input gradients are small.
       problem({ X, gradOutput }, { gamma, beta }),
       problem({ X, gradOutput: nearly }, { gamma, beta }),
     ];
@@ -294,11 +294,11 @@ const BOTH = [
   group('shapes drawn at random', () => drawn().filter(({ X }) => X.data.length > 128)),
   TINY,
   group('12 MB', () => [problem(usual([3, 4, 500, 501], 99))], { steps: ['training'], large: true }),
-  // With its gradients, more than the kernel's memory.
+  // Together with its gradients, more than the kernel's memory.
   group('two of 4 MB', () => [problem(usual([1, 1, 1100, 1000], 100))], { steps: ['gradient'], large: true }),
 ];
 
-/** For 'batchnorm' by its kernel. */
+/** Groups for 'batchnorm' with its kernel. */
 const KERNEL = [
   group('slabs of 32 to 98 positions', () => ofShapes(range(32, 98).map((width) => [2, 3, 1, width]))),
   group('slabs of 3 to 31 positions', () => ofShapes(range(3, 31).map((width) => [1, Math.ceil(129 / width), 1, width]))),
@@ -426,7 +426,7 @@ const KERNEL = [
     ].flatMap((shape) =>
       range(26, 36).map((exponent) => {
         const { X } = usual(shape, exponent);
-        // Every second value is that before it, so that the gradients, of two neighboring float32s by turns, have a slope next to 0.
+        // Every second value repeats the one before it. Gradients alternate between two adjacent float32s, so the slope is near 0.
         for (let i = 1; i < X.data.length; i += 2) X.data[i] = X.data[i - 1];
         const gradOutput = tensor(shape, (i) => (i % 2 ? power(95) + power(72) : power(95)));
         return problem({ X, gradOutput }, { gamma: fill(X, power(exponent)) });
@@ -436,7 +436,7 @@ const KERNEL = [
   ...BOTH,
 ];
 
-/** For 'batchnorm/js', and 'batchnorm' where there is no kernel. */
+/** Groups for 'batchnorm/js', and for 'batchnorm' without a kernel. */
 const PLAIN = [
   group('slabs of 1 to 11 positions', () => ofShapes(range(1, 11).map((width) => [3, 2, 1, width]))),
   group('long slabs', () =>
@@ -458,22 +458,22 @@ const PLAIN = [
   ...BOTH,
 ];
 
-/** By what computes them. */
+/** The groups by backend. */
 export const GROUPS = { 'wasm-simd': KERNEL, js: PLAIN };
 
 /* ---- calls --------------------------------------------------------------------------------------------------------- */
 
-/** The arguments of the forward call after X, but for what is asked for in addition. */
+/** The arguments of the forward call after X, without out and statistics. */
 export function argumentsOf({ gamma, beta, mean, variance, epsilon, axis, relu, unbiased }, { training }) {
   return [gamma, beta, mean, variance, 0.3, epsilon, training, { axis, relu, unbiased }];
 }
 
-/** The options of the gradient, likewise. */
+/** The options of the gradient, without out. */
 export function gradientOptionsOf({ gamma, beta, mean, variance, epsilon, axis, relu }, { training, given }) {
   return { gamma, beta, statistics: given ? { mean, variance } : null, epsilon, training, axis, relu };
 }
 
-/** What a step makes of a problem: the results of the call, and the statistics that the forward call found. */
+/** The results of a step of a problem, and the statistics that the forward call saved. */
 function take(library, problem, step, X, gradOutput, out) {
   if (step.gradient)
     return library
@@ -485,14 +485,14 @@ function take(library, problem, step, X, gradOutput, out) {
   return [...results.map(({ data }) => data), statistics.mean, statistics.variance];
 }
 
-/* In Jest each look-up of a global takes a tenth of a microsecond. */
+/* Kept in a constant, since in Jest each look-up of a global takes a tenth of a microsecond. */
 const { imul } = Math;
 const { NaN: nan, isNaN: isNone } = Number;
 
-/** On big-endian machines the high word of a double comes first. */
+/** On big-endian machines, the high word of a double comes first. */
 const isBigEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 0;
 
-/** FNV-1a over the words of arrays of floats and doubles, any NaN like any other; with a shift, so that signs spread as well. */
+/** FNV-1a over the words of float and double arrays. All NaNs count as equal, and a shift makes signs affect other bits too. */
 function hash(start, arrays) {
   let value = start;
   for (const data of arrays) {
@@ -508,7 +508,7 @@ function hash(start, arrays) {
   return value;
 }
 
-/** Where tensors lie: what is in an arena, of X, gradOutput and the output, and whether that is in place, of gradOutput in the gradient. */
+/** Which of X, gradOutput and the output are in an arena, and whether the output overwrites X, or gradOutput in the gradient. */
 export const WAYS = {
   'by copies': { home: [], inPlace: false },
   'in place': { home: [], inPlace: true },
@@ -520,7 +520,7 @@ export const WAYS = {
   'gradOutput alone in an arena, in place': { home: ['gradOutput'], inPlace: true },
 };
 
-/** Takes groups through a library in one of these ways. Returns the hash of each group and step, and shows `look` the results. */
+/** Runs groups through a library in one of these ways. Passes the results to `look`. Returns the hash of each group and step. */
 export function hashesOf(library, groups, way, look = () => {}) {
   const { home, inPlace } = WAYS[way];
   const arena = home.length > 0 ? new library.Arena(8 << 20) : null;

@@ -1,5 +1,5 @@
-/* What the gradient's call promises in addition to its numbers: the same bits wherever tensors lie and whatever the memory, what is
- * returned, what is read and written, and what is left alone. */
+/* The promises of the gradient's call in addition to its numbers: the same bits wherever tensors lie and whatever the size of the memory,
+ * the return values, what is read and written, and what is left unchanged. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as batchnorm from '../js/index.js';
@@ -20,7 +20,7 @@ const { Arena, batchNormalizationGradient } = batchnorm;
 const LIBRARIES = { batchnorm, 'batchnorm/js': plain };
 const KIB = 1024;
 
-/** What each use of the gradient is given, for C channels. */
+/** The options of each use of the gradient, for C channels. */
 const USES = {
   training: ({ gamma }) => ({ gamma }),
   'training, relu': ({ gamma, beta }) => ({ gamma, beta, relu: true }),
@@ -30,7 +30,7 @@ const USES = {
   'inference, relu': ({ gamma, beta, statistics }) => ({ gamma, beta, statistics, training: false, relu: true }),
 };
 
-/** A call on a shape: tensors of which the first channel takes double, and the second has constant gradients; and options. */
+/** The arguments of a call on a shape. The first channel needs double, the second has constant gradients. */
 function callOf(shape, use, seed = 1) {
   const X = normalTensor(shape, seed, 3, 2);
   const gradOutput = normalTensor(shape, seed + 1, 0.5);
@@ -45,7 +45,7 @@ function callOf(shape, use, seed = 1) {
   return { gradOutput, X, options: USES[use]({ gamma, beta, statistics: { mean, variance } }) };
 }
 
-/** The same numbers, bit for bit. */
+/** Checks that numbers are the same bit for bit. */
 const assertSame = (actual, expected, message) =>
   actual.forEach((tensor, k) => {
     if (expected[k] === null) assert.equal(tensor, null, message);
@@ -68,7 +68,7 @@ for (const use of Object.keys(USES))
     [2, 3, 9, 71],
     [2, 9000, 1, 2],
   ])
-    test(`${use}, [${shape}]: the bits do not depend on the memory`, () => {
+    test(`${use}, [${shape}]: the bits do not depend on the size of the memory`, () => {
       const { gradOutput, X, options } = callOf(shape, use);
       const expected = gradientKernel(gradOutput, X, options);
       const [, ...parameters] = expected;
@@ -79,7 +79,7 @@ for (const use of Object.keys(USES))
       }
     });
 
-/** Larger than their memory, in every layout: cut along slabs, by rows, by channels. */
+/** Tensors larger than the memory, in every layout: cut along slabs, by rows, by channels. */
 for (const shape of [
   [1, 2, 300, 301],
   [33, 2, 60, 57],
@@ -96,7 +96,7 @@ for (const shape of [
     }
   });
 
-/** Shapes of over 128 values in both layouts, random ones among them. */
+/** Shapes of more than 128 values in both layouts, some of them random. */
 function* shapes(count) {
   yield* [
     [2, 3, 64, 65],
@@ -110,7 +110,7 @@ function* shapes(count) {
   yield* randomShapes(60, count);
 }
 
-test('in an arena, in place, half in an arena, from arena to arena: the bits of the call by copies', () => {
+test('a call in an arena, in place, half in an arena, or from arena to arena gives the bits of a call by copies', () => {
   const arena = new Arena(16 << 20);
   const other = new Arena(16 << 20);
   let seed = 0;
@@ -154,7 +154,7 @@ test('in an arena, in place, half in an arena, from arena to arena: the bits of 
     }
 });
 
-test('at home nothing is copied; from elsewhere, only that tensor is, once each way', () => {
+test('tensors in the arena are not copied; others are, once in each direction', () => {
   const shape = [8, 16, 28, 28];
   const n = sizeOf(shape);
   const arena = new Arena(16 * n + (1 << 20));
@@ -225,7 +225,7 @@ test('nothing else in the arena’s memory is touched, whatever the size of the 
   assert.ok(calls > 1500, `${calls} calls`);
 });
 
-/** Tiny, and in both layouts. */
+/** A tiny shape, and both layouts. */
 const SMALL_SHAPES = [
   [2, 3, 2, 2],
   [3, 5, 6, 7],
@@ -238,7 +238,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     for (const shape of SMALL_SHAPES) test(`${name}: ${title}, [${shape}]`, () => run(shape));
   };
 
-  each('with relu, the gradient is that of gradOutput where the output is above 0', (shape) => {
+  each('with relu, gradOutput counts only where the output is above 0', (shape) => {
     for (const training of [true, false]) {
       const X = normalTensor(shape, 5, 3, 2);
       X.data[X.data.length - 1] = NaN;
@@ -250,7 +250,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
       const options = { gamma, statistics, epsilon: 1e-3, training };
       const expected = batchNormalizationGradient(masked, X, options);
       assertSame(batchNormalizationGradient(gradOutput, X, { ...options, beta, relu: true }), expected, `training ${training}`);
-      // A beta of null is 0, also as a key; without relu it is not looked at.
+      // A beta of null is 0, even if it is given as a key; without relu beta is ignored.
       const zero = batchNormalizationGradient(gradOutput, X, { ...options, beta: new Float32Array(shape[1]), relu: true });
       assertSame(batchNormalizationGradient(gradOutput, X, { ...options, beta: null, relu: true }), zero, 'beta null');
       const ignored = batchNormalizationGradient(gradOutput, X, { ...options, beta: 'ignored' });
@@ -258,7 +258,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     }
   });
 
-  each('the statistics that the forward call saved serve as well as those from X', (shape) => {
+  each('statistics saved by the forward call give the same as statistics from X', (shape) => {
     for (const mean of [0, 1e6]) {
       const X = normalTensor(shape, 7, mean, 2);
       const gradOutput = normalTensor(shape, 8, 0.5);
@@ -268,7 +268,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
       const options = { gamma, epsilon: 1e-3 };
       const given = batchNormalizationGradient(gradOutput, X, { ...options, statistics });
       const computed = batchNormalizationGradient(gradOutput, X, options);
-      // The sum of the gradients depends on nothing else. The others may differ in rounding, as one double does not hold the mean.
+      // gradBeta is the sum of gradOutput alone. The others may be rounded differently, since one double does not hold the whole mean.
       assertSameBits(given[2].data, computed[2].data);
       const isPlain = name !== 'batchnorm' || X.data.length <= 128;
       for (const results of [given, computed]) assertGradientWithinBounds(gradOutput, X, options, results, isPlain);
@@ -309,7 +309,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
       assert.equal(result.data, out);
       assertSameBits(out, expected.data);
     }
-    // gradOutput's own memory, as an array, as a tensor, by another view.
+    // gradOutput's own memory: as an array, as a tensor, or in another view.
     for (const form of [(data) => data, (data) => ({ data, shape }), (data) => new Float32Array(data.buffer)]) {
       const data = gradOutput.data.slice();
       batchNormalizationGradient({ data, shape }, X, { ...options, out: form(data) });
@@ -331,12 +331,12 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     }
   });
 
-  each('every option, property and element is read once, in whatever state it is later', (shape) => {
+  each('every option, property and element is read once, so that later changes do not matter', (shape) => {
     const channels = shape[1];
     const { gradOutput, X, options } = callOf(shape, 'training, statistics, relu');
     const expected = batchNormalizationGradient(gradOutput, X, { ...options, epsilon: 1e-3, training: true, axis: -3 });
     const counts = new Map();
-    /** Counts reads, and gives something else from the second on. */
+    /** Counts reads; those after the first give something else. */
     const once = (label, object) =>
       new Proxy(object, {
         get(target, key) {
@@ -373,7 +373,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     for (const [id, count] of counts) if (!id.endsWith('.length')) assert.equal(count, 1, id);
   });
 
-  each('options are read as own properties alone', (shape) => {
+  each('only own properties of options are read', (shape) => {
     const { gradOutput, X } = callOf(shape, 'training');
     const expected = batchNormalizationGradient(gradOutput, X);
     const out = new Float32Array(X.data.length);
@@ -387,7 +387,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     assert.ok(out.every((value) => value === 0));
   });
 
-  each('the same again and again, whatever came between', (shape) => {
+  each('repeated calls give the same, whatever was called in between', (shape) => {
     const { gradOutput, X, options } = callOf(shape, 'training, relu');
     const expected = batchNormalizationGradient(gradOutput, X, options);
     for (let k = 0; k < 10; k++) {

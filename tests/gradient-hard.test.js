@@ -1,4 +1,4 @@
-/* Data on which the gradient commonly loses its digits, held against its definition and the bounds of docs/numerics.md. */
+/* Data on which gradients commonly lose digits, compared with the definition within the bounds of docs/numerics.md. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalizationGradient as kernel } from '../js/index.js';
@@ -8,16 +8,16 @@ import { gradBetaBound, gradGammaBound, gradInputBound, gradientReference, posit
 import { assertSameBits } from './helpers.js';
 import { statisticsOf } from './reference.js';
 
-/* Tensors of more than 128 values, since smaller ones are left to plain JavaScript in any case. */
+/* All have more than 128 values, since smaller tensors always use plain JavaScript. */
 
-/** Both layouts: along slabs, and across columns, of one block and of several. */
+/** Both layouts, slabs and columns, with one block and with several. */
 const SHAPES = [
   [4, 3, 16, 20],
   [40, 3, 2, 3],
   [600, 3, 1, 1],
 ];
 
-/** Many blocks per channel, in both. */
+/** Many blocks per channel, in both layouts. */
 const LARGE = [
   [1, 1, 301, 501],
   [30001, 1, 2, 2],
@@ -33,11 +33,11 @@ const everyWay = (name, run) => {
   for (const [key, gradient] of Object.entries(IMPLEMENTATIONS)) each(`${name}, ${key}`, (shape) => run(shape, gradient));
 };
 
-/** What the reference itself may be off by: a few roundings of a double. */
+/** Room for the error of the reference itself: a few roundings of a double. */
 const SLACK = 1 + 2 ** -20;
 const FLOAT32_MAX = 3.4028234663852886e38;
 
-/** Holds one value against the exact one, unless that is where rounding may take it out of float32. Returns its error in bounds. */
+/** Checks one value, unless rounding may take it out of float32. Returns its error in units of the bound. */
 function assertNear(actual, exact, bound, largest, where) {
   if (!Number.isFinite(exact)) {
     assert.ok(Object.is(actual, exact), `${where()}: ${actual}, not ${exact}`);
@@ -54,7 +54,7 @@ function assertNear(actual, exact, bound, largest, where) {
   return error / bound;
 }
 
-/** Calls the implementations and holds their results against the reference. Returns their worst errors, in bounds. */
+/** Calls the implementations and compares their results with the reference. Returns the worst errors, in units of their bounds. */
 function check(gradOutput, X, options = {}, message = '', implementations = IMPLEMENTATIONS) {
   const { training = true } = options;
   const expected = gradientReference(gradOutput, X, options);
@@ -67,7 +67,7 @@ function check(gradOutput, X, options = {}, message = '', implementations = IMPL
     worst[key] = 0;
     let certain = 0;
     expected.channels.forEach((channel, c) => {
-      // Where rounding decides what relu leaves, there is no one result.
+      // If rounding decides about the mask of relu, more than one result is right.
       if (channel.uncertain > 0) return;
       certain++;
       const hold = (actual, exact, bound, largest, name) => {
@@ -92,7 +92,7 @@ function check(gradOutput, X, options = {}, message = '', implementations = IMPL
 
 const channelAt = (shape, i) => Math.floor(i / (shape[2] * shape[3])) % shape[1];
 
-/** What a forward call would save: of each channel the mean and variance, rounded by `round`. */
+/** The statistics that a forward call would save: mean and variance per channel, rounded by `round`. */
 function statisticsFor(X, round = (value) => value) {
   const result = { mean: new Float64Array(X.shape[1]), variance: new Float64Array(X.shape[1]) };
   positionsOf(X.shape).forEach((positions, c) => {
@@ -103,7 +103,7 @@ function statisticsFor(X, round = (value) => value) {
   return result;
 }
 
-/** Training and inference, without and with relu, and with statistics as they may be given. */
+/** Checks training and inference, with and without relu, and with every form of given statistics. */
 function checkModes(gradOutput, X, options, message) {
   const { gamma, beta } = parametersFor(X.shape[1]);
   const saved = statisticsFor(X);
@@ -141,7 +141,7 @@ for (const [mean, deviation] of [
   each(`gradients of mean ${mean}, deviation ${deviation}`, (shape) => {
     const g = normalTensor(shape, 8, mean, deviation);
     for (const [center, width] of DATA) check(g, normalTensor(shape, 9, center, width), {}, `mean ${center}`);
-    // Of two neighboring values only.
+    // Only two neighboring values.
     const next = seeded(10);
     const two = tensor(shape, () => (next() < 0.3 ? mean : Math.fround(mean * (1 + 2 ** -23))));
     check(two, normalTensor(shape, 9, 5), {}, 'two neighbors');
@@ -241,8 +241,8 @@ each('huge and tiny values', (shape) => {
   for (let k = 0; k < 5; k++) checkModes(anySize(), anySize(), {}, 'magnitudes from 2⁻⁴⁰ to 2⁴⁰');
 });
 
-/** Next to each limit between float32 and double: gamma brings the number that is limited there. */
-each('next to the limits of float32', (shape) => {
+/** Numbers close to each limit between float32 and double; gamma is chosen to put them there. */
+each('close to the limits of float32', (shape) => {
   const FACTORS = [0.5, 1 - 2 ** -20, 1 - 2 ** -52, 1, 1 + 2 ** -20, 2];
   const x = (mean, deviation) => normalTensor(shape, 17, mean, deviation);
   const g = (mean, deviation) => tensor(shape, seededNormal(18, mean, deviation));
@@ -335,7 +335,7 @@ each('statistics of a larger batch', (shape) => {
   }
 });
 
-each('inference with parameters at the ends of float32', (shape) => {
+each('inference with parameters close to the largest and smallest float32', (shape) => {
   const X = normalTensor(shape, 25, 3);
   for (const size of [1, 1e30, 1e-30, 1e-42])
     for (const gamma of [1, 1e-30, 1e-38, 1e-45, 1e30, 2 ** 127, 0])
@@ -444,7 +444,7 @@ test('any rank and axis', () => {
   }
 });
 
-test('random sets come near the bound and never past it', () => {
+test('random data come close to the bound and never exceed it', () => {
   const next = seeded(34);
   const worst = { kernel: 0, plain: 0 };
   const anyTensor = (shape, seed) => normalTensor(shape, seed, (next() - 0.5) * 2 ** (next() * 40 - 15), 2 ** (next() * 20 - 10));

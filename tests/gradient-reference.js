@@ -1,10 +1,10 @@
-/* The slow and obvious twin of the gradient: its definition, with means and sums in twice float64's precision wherever a channel is
- * finite, so that it can judge the bounds of docs/numerics.md. Tensors of any rank in, arrays out; no checks. */
+/* A slow and obvious implementation of the gradient: its definition, with means and sums in twice float64's precision if a channel is
+ * finite, so that it can judge the bounds of docs/numerics.md. It takes tensors of any rank, returns arrays, and checks nothing. */
 import { outputBound, Sum, statisticsOf, twoProduct, twoSum } from './reference.js';
 
 const product = (sizes) => sizes.reduce((total, size) => total * size, 1);
 
-/** Where the values of each channel are in the data: for each channel, their positions in order. */
+/** The positions of each channel's values in the data, in order. */
 export function positionsOf(shape, axis = 1) {
   const k = axis < 0 ? axis + shape.length : axis;
   const batch = product(shape.slice(0, k));
@@ -18,7 +18,7 @@ export function positionsOf(shape, axis = 1) {
   });
 }
 
-/** values − (mean + rest), each as a double and the rest of it; in float64 where that is not finite. */
+/** values − (mean + rest), each as a double and its remainder; in plain float64 if that is not finite. */
 function deviations(values, mean, meanRest) {
   const d = new Float64Array(values.length);
   const rest = new Float64Array(values.length);
@@ -30,7 +30,7 @@ function deviations(values, mean, meanRest) {
   return { d, rest };
 }
 
-/** Σ a·b of two such; in float64 if that is not finite. */
+/** Σ a·b of two arrays of deviations; in plain float64 if that is not finite. */
 function sumOfProducts(a, b) {
   const sum = new Sum();
   for (let i = 0; i < a.d.length; i++) {
@@ -48,17 +48,17 @@ function sumOfProducts(a, b) {
 const rootMeanSquare = (values) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 
 /**
- * The gradient, and what its bounds are made of. With P = A·(g − ḡ), R = A·κ·(x − m), and x̂ = (x − m) / √(variance + epsilon):
- *   P, R, normalized   |P|, |R| and |x̂| of each value; in inference |A·g|, 0 and |x̂|
- *   channels           for each channel:
- *     positions        of its values in the data
- *     count            of its values
+ * The gradient, and the terms of its bounds. With P = A·(g − ḡ), R = A·κ·(x − m), and x̂ = (x − m) / √(variance + epsilon):
+ *   P, R, normalized   |P|, |R| and |x̂| per value; in inference |A·g|, 0 and |x̂|
+ *   channels           per channel:
+ *     positions        the positions of its values in the data
+ *     count            the number of its values
  *     given            whether its statistics were given
  *     scale, slope     |A| and |A·κ|
- *     rms              of its gradients, after the mask of relu
- *     spread, offset   root mean squares of x̂, and of (x − the given mean as a float32) / √(variance + epsilon)
- *     uncertain        with relu, how many outputs are so close to 0 that rounding may decide whether they are above it
- * m is the batch's own mean in training, also if statistics are given, whose mean then serves the mask of relu alone.
+ *     rms              the root mean square of its gradients after the mask of relu
+ *     spread, offset   the root mean squares of x̂, and of (x − the given mean as a float32) / √(variance + epsilon)
+ *     uncertain        with relu, the number of outputs so close to 0 that rounding may decide whether they are above it
+ * In training m is the batch's own mean, even if statistics are given; then only the mask of relu uses the given mean.
  */
 export function gradientReference(gradOutput, X, options = {}) {
   const { gamma = null, beta = null, statistics = null, epsilon = 1e-5, training = true, relu = false, axis = 1 } = options;
@@ -130,14 +130,14 @@ export function gradientReference(gradOutput, X, options = {}) {
 }
 
 /* The bounds of docs/numerics.md. u is half a unit in the last place of a float32 at 1. `plain` is for plain JavaScript, whose
- * variance is closer, whose results are rounded once, and whose sums are of up to `count` additions. */
+ * variance is more accurate, whose results are rounded once, and whose sums have up to `count` additions. */
 
 const u = 2 ** -24;
 
-/** What sums may be off by, of the sum of the magnitudes. */
+/** The bound of the error of a sum, relative to the sum of the magnitudes. */
 const sumError = ({ count }, plain) => (plain ? Math.max(2 ** -35, count * 2 ** -51) : 2 ** -35);
 
-/** @param {number} P @param {number} R @param {number} normalized of the value: |P|, |R|, |x̂| */
+/** @param {number} P @param {number} R @param {number} normalized |P|, |R| and |x̂| of the value */
 export function gradInputBound(training, P, R, normalized, channel, plain = false) {
   if (!training) return (plain ? 1.0001 : 2) * u * P + 2 ** -149;
   const { given, scale, rms, spread, offset } = channel;

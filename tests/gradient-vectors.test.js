@@ -1,5 +1,5 @@
-/* Gradients computed in long double (vectors/make_gradient_examples.py), and every option of both calls from PyTorch in float64
- * (vectors/make_option_vectors.py), held to the bounds of docs/numerics.md, in WebAssembly and in plain JavaScript. */
+/* Compares both calls, in WebAssembly and in plain JavaScript, with gradients computed in long double (vectors/make_gradient_examples.py)
+ * and with PyTorch's float64 results for every option (vectors/make_option_vectors.py), within the bounds of docs/numerics.md. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -14,7 +14,7 @@ const LIBRARIES = { batchnorm, 'batchnorm/js': plain };
 const readVectors = (name) => JSON.parse(readFileSync(new URL(`vectors/${name}.json`, import.meta.url), 'utf8'));
 const unpack = (Type, text) => new Type(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
 
-/** The bounds are themselves computed in float64. */
+/** Room for the rounding errors of the bounds themselves, which are computed in float64. */
 const SLACK = 1 + 2 ** -20;
 
 function assertWithin(actual, expected, bounds, message) {
@@ -26,18 +26,18 @@ function assertWithin(actual, expected, bounds, message) {
   });
 }
 
-/** The places of each channel's values in a tensor, and the shape of a tensor of one value per channel. */
+/** The positions of each channel's values in a tensor, and the shape of a tensor with one value per channel. */
 function channelsOf(shape, axis) {
   const perChannel = shape.map((size, k) => (k === (axis + shape.length) % shape.length ? size : 1));
   return { places: positionsOf(shape, axis).map((positions) => [...positions]), perChannel };
 }
 
-/** The axis as an option: left out where it is the default. */
+/** The axis as an option, left out if it is the default. */
 const axisOption = (axis) => (axis === 1 ? {} : { axis });
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** How far the gradients may be off. Holds the reference, from which the terms of the bounds come, against the vectors too. */
+/** The bounds of the gradients. Their terms come from the reference, so this also compares the reference with the vectors. */
 function gradientBounds(gradOutput, X, options, result, isPlain) {
   const reference = gradientReference(gradOutput, X, options);
   const { training } = options;
@@ -56,7 +56,7 @@ function gradientBounds(gradOutput, X, options, result, isPlain) {
   return bounds;
 }
 
-/** Calls batchNormalizationGradient with `statistics` and holds what it returns to the bounds for call.statistics. */
+/** Calls batchNormalizationGradient with `statistics`, and checks the results within the bounds for call.statistics. */
 function checkGradient(functions, shape, axis, call, statistics = call.statistics) {
   const { batchNormalizationGradient } = functions;
   const { gamma, beta, epsilon, training, relu, result } = call;
@@ -97,12 +97,12 @@ for (const { name, shape, axis, gamma, beta, ...example } of readVectors('gradie
         statistics,
         ...axisOption(axis),
       });
-      // What the forward call saves is off by what it is off by itself: the bounds remain those of statistics computed from X.
+      // Saved statistics have the same errors as statistics that the gradient computes itself, so the bounds are the same.
       checkGradient(functions, shape, axis, call, statistics);
     });
 }
 
-/** Calls batchNormalization and holds what it returns, and the statistics that it saves, to the bounds. */
+/** Calls batchNormalization and checks its results, and the statistics that it saves, within the bounds. */
 function checkForward({ batchNormalization }, shape, axis, given, call) {
   const { training, relu, unbiased, momentum, epsilon, doubles, result } = call;
   const { X, gamma, beta } = given;
@@ -119,7 +119,7 @@ function checkForward({ batchNormalization }, shape, axis, given, call) {
   const bounds = new Float64Array(X.length);
   places.forEach((channel, c) => {
     const shift = beta?.[c] ?? 0;
-    // Where relu gives 0, the output before it is 0 at most: p is then -beta where it matters, next to 0.
+    // If relu gives 0, the output before it was 0 or less. Only outputs close to 0 matter here, and for those p is close to -beta.
     for (const i of channel) bounds[i] = outputBound(training, result.output[i] - shift, gamma?.[c] ?? 1, shift);
   });
   assert.deepEqual(output.shape, shape);

@@ -1,4 +1,4 @@
-/* Data on which batch normalization commonly loses its digits, held against float64 and the bounds of docs/numerics.md. */
+/* Data on which batch normalization commonly loses digits, compared with float64 within the bounds of docs/numerics.md. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization as plain } from '../js/index-plain.js';
@@ -6,10 +6,10 @@ import { normalTensor, parametersFor, seeded, seededNormal, sizeOf, tensor } fro
 import { assertWithinBounds, callKernel, checkCall } from './helpers.js';
 import { channelOf, outputBound, reference, statisticsOf, ulp } from './reference.js';
 
-/** The kernel's variance, as docs/numerics.md proves it. */
+/** The bound of the kernel's variance that docs/numerics.md proves. */
 const VARIANCE_BOUND = 6.001 * 2 ** -24;
 
-/** Both layouts: along slabs, and across columns. */
+/** Both layouts: slabs and columns. */
 const SHAPES = [
   [4, 3, 16, 20],
   [40, 3, 2, 3],
@@ -19,7 +19,7 @@ const both = (name, run) => {
   for (const shape of SHAPES) test(`${name}, [${shape}]`, () => run(shape));
 };
 
-/** The kernel and its plain twin. (checkCall tries both by itself.) */
+/** The kernel and plain JavaScript, for tests without checkCall, which runs both. */
 const IMPLEMENTATIONS = { kernel: callKernel, plain };
 
 const everyWay = (name, run) => {
@@ -82,7 +82,7 @@ everyWay('a constant channel with epsilon 0 is 0/0', (shape, batchNormalization)
 });
 
 for (const [key, batchNormalization] of Object.entries(IMPLEMENTATIONS))
-  test(`one value a channel gives beta, ${key}`, () => {
+  test(`one value per channel gives beta, ${key}`, () => {
     const X = normalTensor([1, 9, 1, 1], 3, 100, 50);
     const beta = [0, 1, -2, 3.5, 0.1, 1e-20, 1e20, 5, 6];
     const [output, runningMean, runningVar] = batchNormalization(X, null, beta, null, null, 0);
@@ -196,7 +196,7 @@ both('infinite and vast parameters in training', (shape) => {
         checkCall(X, [[gamma, 1, gamma], [beta, beta, 0.1], null, null, 0.1, epsilon], `${gamma}, ${beta}`);
 });
 
-test('a million equal values but one: what is left of the mean is kept', () => {
+test('a million equal values but one: the low part of the mean is kept', () => {
   const X = tensor([1, 1, 1049895, 1], (i) => (i === 77 ? 1.9 + 2 ** -22 : 1.9));
   checkCall(X, [null, null, null, null, 0, 0]);
 });
@@ -227,7 +227,7 @@ everyWay('NaN and infinity stay in their channel and go where float64 sends them
   assert.equal(batchNormalization(positive, null, null, null, null, 0)[1].data[1], Infinity);
 });
 
-/* A channel of many blocks, in both layouts: moments of blocks are merged. */
+/* A channel of many blocks, whose moments are merged, in both layouts. */
 const LONG = [3, 1, 200, 701];
 const TALL = [12003, 3, 3, 1];
 const blockOf = ([, channels, height, width], i) =>
@@ -245,9 +245,9 @@ for (const shape of [LONG, TALL]) {
       const normal = seededNormal(33);
       return (i) => 100 * Math.floor(i / 140200) + normal();
     },
-    'the first block one spacing up, far from zero': () => (i) => 16777214 + (blockOf(shape, i) === 0 ? 1 : 0),
+    'the first block one float32 higher, far from zero': () => (i) => 16777214 + (blockOf(shape, i) === 0 ? 1 : 0),
     'blocks of one value each': () => (i) => 1e4 + 2 ** -10 * blockOf(shape, i),
-    'blocks of other magnitudes': () => {
+    'blocks of different magnitudes': () => {
       const normal = seededNormal(36);
       return (i) => normal() * 10 ** ((blockOf(shape, i) % 60) - 40);
     },
@@ -267,7 +267,7 @@ for (const shape of [LONG, TALL]) {
       const normal = seededNormal(38);
       return (i) => (i % 4096 < 9 || i < 700 ? 1e-25 * normal() : normal());
     },
-    'tiny, but for some first values': () => {
+    'tiny except for some first values': () => {
       const normal = seededNormal(39);
       return (i) => (i % 4096 < 9 || i < 700 ? 1e-9 * normal() : 1e-19 * normal());
     },
@@ -282,7 +282,7 @@ for (const shape of [LONG, TALL]) {
         const args = [[1.5, 1, -1].slice(0, shape[1]), [0.1, 0, 7].slice(0, shape[1]), null, null, 0, epsilon];
         checkCall(X, args);
       }
-      // The batch's own variance, in double: proven within 6.001 · 2⁻²⁴ of itself.
+      // The batch's own variance, in double, is proven to be within 6.001 · 2⁻²⁴ of the exact one.
       const channels = shape[1];
       const doubles = [new Float64Array(channels), new Float64Array(channels)];
       const [, mean, variance] = callKernel(X, null, null, ...doubles, 0);
@@ -335,7 +335,7 @@ both('the variance that is returned is as exact for tiny data', (shape) => {
   }
 });
 
-test('the mean of ten million values a million away', () => {
+test('the mean of ten million values that are a million from zero', () => {
   const shape = [10, 1, 1000, 1000];
   const next = seeded(11);
   const X = tensor(shape, () => 1e6 + 0.1 * (next() - 0.5));
@@ -344,7 +344,7 @@ test('the mean of ten million values a million away', () => {
   for (let i = 0; i < sizeOf(shape); i += 997) assert.ok(Math.abs(output.data[i] - exact[i]) <= outputBound(true, p[i], 1, 0));
 });
 
-test('a thousand random sets come near the bound and never past it', () => {
+test('a thousand sets of random data come close to the bound and never exceed it', () => {
   const next = seeded(12);
   let worst = 0;
   for (let k = 0; k < 1000; k++) {
@@ -356,7 +356,7 @@ test('a thousand random sets come near the bound and never past it', () => {
   assert.ok(worst > 0.3, `the worst error is only ${worst} of the bound: the check is blind`);
 });
 
-test('inference on random sets comes within a few percent of the bound and never past it', () => {
+test('inference on random data comes within a few percent of the bound and never exceeds it', () => {
   const next = seeded(13);
   let worst = 0;
   for (let k = 0; k < 3000; k++) {

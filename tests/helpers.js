@@ -1,5 +1,5 @@
-/* What the tests share: exact comparison, comparison within the bounds, calls of the kernel and its plain twin, and programs in a
- * Node of their own. */
+/* Shared by the tests: exact comparisons, comparisons within the bounds, calls of the kernel and of plain JavaScript, and programs in a
+ * fresh Node. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { channelOf, outputBound, reference, ulp } from './reference.js';
 
 const bitsOf = (data) => new Uint32Array(Float32Array.from(data, (value) => (Number.isNaN(value) ? Number.NaN : value)).buffer);
 
-/** The same bits, any NaN equal to any other. */
+/** Checks that values have the same bits; any NaN equals any other. */
 export function assertSameBits(actual, expected, message) {
   assert.equal(actual.length, expected.length, message);
   const bytes = ({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength);
@@ -25,11 +25,11 @@ export function assertSameBits(actual, expected, message) {
     if (a[i] !== b[i]) assert.fail(`${message ?? 'bits'}: value ${i} is ${actual[i]}, not ${expected[i]}`);
 }
 
-/** What the reference itself may be off by: a few roundings of a double. */
+/** Room for the error of the reference itself: a few roundings of a double. */
 const SLACK = 1 + 2 ** -45;
 const FLOAT32_MAX = 3.4028234663852886e38;
 
-/** Holds a result against the reference: outputs and statistics within their bounds, NaN and infinity at their places. */
+/** Compares a result with the reference: outputs and statistics within their bounds, NaN and infinity in the same places. */
 export function assertWithinBounds(X, args, [output, newMean, newVar], message = '') {
   const [gamma = null, beta = null, runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true] =
     args;
@@ -65,7 +65,7 @@ export function assertWithinBounds(X, args, [output, newMean, newVar], message =
   return worst;
 }
 
-/** `actual` is a value within `bound` of `exact`, rounded to float32. */
+/** Checks that `actual` is a value within `bound` of `exact`, rounded to float32. */
 function assertRounded(actual, exact, bound, message) {
   const same =
     Object.is(actual, Math.fround(exact)) ||
@@ -74,8 +74,8 @@ function assertRounded(actual, exact, bound, message) {
 }
 
 /**
- * Holds gradients against their reference likewise; a gradInput of null is not looked at. Channels in which rounding decides what relu
- * leaves have no one result: they are left out. Returns how many channels were held.
+ * Compares gradients with their reference in the same way; a gradInput of null is ignored. Leaves out channels in which rounding decides
+ * about the mask of relu, since more than one result is right there. Returns how many channels were compared.
  */
 export function assertGradientWithinBounds(gradOutput, X, options, [gradInput, gradGamma, gradBeta], plain, message = '') {
   const { training = true } = options;
@@ -83,7 +83,7 @@ export function assertGradientWithinBounds(gradOutput, X, options, [gradInput, g
   const { P, R, normalized } = expected;
   const hold = (actual, exact, bound, largest, where) => {
     if (!Number.isFinite(exact)) assert.ok(Object.is(actual, exact), `${where()}: ${actual}, not ${exact}`);
-    // Beyond that, rounding may take it out of float32.
+    // If larger, rounding may take it out of float32.
     else if (largest + bound < FLOAT32_MAX && !(Math.abs(actual - exact) <= bound * (1 + 2 ** -20)))
       assert.fail(`${where()}: ${actual}, not ${exact}; off by ${Math.abs(actual - exact)}, bound ${bound}`);
   };
@@ -106,7 +106,7 @@ export function assertGradientWithinBounds(gradOutput, X, options, [gradInput, g
   return held;
 }
 
-/** Calls the kernel and its plain twin, and holds the results against the reference. Returns the kernel's worst error, in bounds. */
+/** Calls the kernel and plain JavaScript, and compares both with the reference. Returns the kernel's worst error, in bounds. */
 export function checkCall(X, args, message = '') {
   assertWithinBounds(
     X,
@@ -117,13 +117,13 @@ export function checkCall(X, args, message = '') {
   return assertWithinBounds(X, args, callKernel(X, ...args), message);
 }
 
-/** The same for the gradient. Returns how many channels were held. */
+/** The same for the gradient. Returns how many channels were compared. */
 export function checkGradient(gradOutput, X, options, message = '') {
   assertGradientWithinBounds(gradOutput, X, options, plainGradient(gradOutput, X, options), true, `plain, ${message}`);
   return assertGradientWithinBounds(gradOutput, X, options, gradientKernel(gradOutput, X, options), false, message);
 }
 
-/** Runs something. Returns how many values it copied from array to array. */
+/** Counts the values that are copied from array to array while something runs. */
 export function countCopies(run) {
   const { set } = Float32Array.prototype;
   let copied = 0;
@@ -139,14 +139,14 @@ export function countCopies(run) {
   return copied;
 }
 
-/** A new tensor of an arena with the values of another. */
+/** A copy of a tensor in an arena. */
 export function move(arena, { data, shape }) {
   const moved = arena.tensor(shape);
   moved.data.set(data);
   return moved;
 }
 
-/** Runs a module's text in a fresh Node. Returns what it printed. */
+/** Runs the text of a module in a fresh Node. Returns what it printed. */
 export function inFreshNode(code, ...flags) {
   const { stdout, stderr, status } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', code], {
     cwd: fileURLToPath(new URL('../', import.meta.url)),
@@ -160,7 +160,7 @@ const module = new WebAssembly.Module(readFileSync(new URL('../js/batchnorm.wasm
 const PAGE = 1 << 16;
 const WORK = 8 << 20;
 
-/** A kernel with room for `tensors` bytes from byte 64 on, and after it a work area of `work` bytes. */
+/** A kernel whose memory has `tensors` bytes for tensors from byte 64 on, and then a work area of `work` bytes. */
 export function makeKernel(work, tensors = 0) {
   const pages = Math.ceil((64 + tensors + work) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -168,7 +168,7 @@ export function makeKernel(work, tensors = 0) {
   return new Kernel(exports, memory, PAGE * pages - work);
 }
 
-/** batchNormalization by a kernel, however small the tensor. */
+/** batchNormalization with a given kernel, however small the tensor. */
 export function callOn(kernel, X, gamma, beta, ...rest) {
   const [runningMean = null, runningVar = null, momentum = 0.1, epsilon = 1e-5, training = true, options = {}] = rest;
   const normalize = (...job) => normalizeBy(kernel, ...job);

@@ -1,4 +1,4 @@
-/* Tensors as other libraries shape them: dims, as onnxruntime; stride and offset, as ndarray. (tests/package has the real ones.) */
+/* Tensors in other libraries' forms: dims, as in onnxruntime; stride and offset, as in ndarray. (tests/package uses the real ones.) */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization } from '../js/index.js';
@@ -27,7 +27,7 @@ test('dims in place of shape, in every argument', () => {
   assert.deepEqual(results, inferred);
 });
 
-test('dims beside shape', () => {
+test('dims in addition to shape', () => {
   assert.deepEqual(batchNormalization({ data: X.data, shape, dims: [...shape] }, gamma, beta), expected);
   assert.deepEqual(batchNormalization({ data: X.data, shape, dims: undefined }, gamma, beta), expected);
 });
@@ -57,7 +57,7 @@ test('contiguous ndarrays, in every argument', () => {
   assert.deepEqual(results, inferred);
 });
 
-test('out as an ndarray, and in place, writes its own part alone', () => {
+test('out as an ndarray, and in place, only has its own part written', () => {
   const out = ndarray(new Float32Array(X.data.length).fill(1), shape, 9);
   const same = ndarray(X.data, shape, 9);
   for (const [from, to] of [
@@ -71,7 +71,7 @@ test('out as an ndarray, and in place, writes its own part alone', () => {
   }
 });
 
-test('the stride of a dimension of one size does not matter', () => {
+test('the stride of a dimension of size 1 does not matter', () => {
   const flat = { data: X.data, shape: [120, 1, 1, 1], stride: [1, 99, -3, 0], offset: 0 };
   assert.deepEqual(batchNormalization(flat, null, null), batchNormalization({ data: X.data, shape: [120, 1, 1, 1] }, null, null));
 });

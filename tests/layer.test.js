@@ -1,4 +1,4 @@
-/* The layer: what it keeps from call to call, its gradients against finite differences in double, its state, its errors. */
+/* The layer: what it keeps between calls, its gradients compared with finite differences in double, its state, its errors. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as main from '../js/index.js';
@@ -13,14 +13,14 @@ const closeTo = (actual, expected, tolerance, message) => {
   });
 };
 
-/** Which channel each value of a tensor belongs to. */
+/** The channel of each value of a tensor. */
 const channelsOf = (shape, axis) => {
   const at = axis < 0 ? axis + shape.length : axis;
   const spatial = sizeOf(shape.slice(at + 1));
   return Array.from({ length: sizeOf(shape) }, (_, i) => Math.floor(i / spatial) % shape[at]);
 };
 
-/** The definition in double, with the batch's statistics unless others are given. */
+/** The definition of batch normalization in double, with the batch's statistics unless others are given. */
 function definition({ x, owner, gamma, beta, epsilon, statistics, relu }) {
   const batch = gamma.map((_, c) => {
     const own = x.filter((_, i) => owner[i] === c);
@@ -35,7 +35,7 @@ function definition({ x, owner, gamma, beta, epsilon, statistics, relu }) {
   });
 }
 
-/** The gradient of Σ weights · output by one of the inputs, by central differences in double. */
+/** The gradient of Σ weights · output with respect to one of the inputs, by central differences in double. */
 function finiteDifferences(problem, name, weights) {
   const loss = (values) => definition({ ...problem, [name]: values }).reduce((sum, y, i) => sum + weights[i] * y, 0);
   const step = 1e-5;
@@ -45,7 +45,7 @@ function finiteDifferences(problem, name, weights) {
   });
 }
 
-/** A layer with parameters and running statistics of an uneven pattern. */
+/** A layer whose parameters and running statistics have an uneven pattern. */
 function makeLayer(BatchNorm, channels, options) {
   const layer = new BatchNorm(channels, options);
   for (let c = 0; c < channels; c++) {
@@ -107,7 +107,7 @@ for (const [name, library] of [
         }
   });
 
-  test(`${name}: the layer is the two calls, with running statistics in double`, () => {
+  test(`${name}: the layer gives the results of the two calls, with running statistics in double`, () => {
     const shape = [4, 3, 10, 10];
     for (const options of [{}, { momentum: 0.75, epsilon: 0.5, unbiased: true, relu: true }]) {
       const { momentum = 0.9, epsilon = 1e-5, unbiased = false, relu = false } = options;
@@ -149,7 +149,7 @@ for (const [name, library] of [
     }
   });
 
-  test(`${name}: it begins as PyTorch’s, with momentum 0.9 and the biased variance`, () => {
+  test(`${name}: it starts with PyTorch’s values, but with momentum 0.9 and the biased variance`, () => {
     const layer = new BatchNorm(2);
     assert.deepEqual([...layer.gamma, ...layer.beta, ...layer.gradGamma, ...layer.gradBeta], [1, 1, 0, 0, 0, 0, 0, 0]);
     assert.deepEqual([...layer.runningMean, ...layer.runningVar], [0, 0, 1, 1]);
@@ -159,7 +159,7 @@ for (const [name, library] of [
     closeTo([...layer.runningVar], [0.9 + 0.125, 0.9 + 12.5], 1e-13, 'runningVar');
   });
 
-  test(`${name}: its arrays stay the same ones, and gradients are overwritten, not accumulated`, () => {
+  test(`${name}: its arrays stay the same objects, and gradients are overwritten, not accumulated`, () => {
     const layer = new BatchNorm(3);
     const before = Object.entries(layer).filter(([, value]) => ArrayBuffer.isView(value));
     assert.equal(before.length, 6);
@@ -174,7 +174,7 @@ for (const [name, library] of [
     for (const [key, array] of before) assert.equal(layer[key], array, key);
   });
 
-  test(`${name}: backward belongs to the last forward, whatever training is by then`, () => {
+  test(`${name}: backward belongs to the last forward, even if training has changed since`, () => {
     const X = normalTensor([2, 3, 5, 5], 1, 2, 3);
     const other = normalTensor([4, 3, 2, 2], 2);
     const gradOutput = normalTensor(X.shape, 3);
@@ -189,12 +189,12 @@ for (const [name, library] of [
     const options = { gamma, beta, statistics: { mean, variance }, training: false };
     const [inference] = batchNormalizationGradient(gradOutput, X, options);
     layer.training = true;
-    // Statistics that change after an evaluation are not its own.
+    // Loading other statistics after an evaluation does not change its backward.
     layer.load({ ...layer.state(), running_mean: [9, 9, 9], running_var: [9, 9, 9] });
     assertSameBits(layer.backward(gradOutput).data, inference.data);
   });
 
-  test(`${name}: momentum may change: n/(n + 1) averages over all batches`, () => {
+  test(`${name}: momentum may change; n/(n + 1) averages over all batches`, () => {
     const layer = new BatchNorm(2);
     const means = [];
     for (let n = 0; n < 5; n++) {
@@ -207,7 +207,7 @@ for (const [name, library] of [
     closeTo([...layer.runningMean], average, 1e-14, 'average');
   });
 
-  test(`${name}: out receives the output and the gradient; on X itself no backward can follow`, () => {
+  test(`${name}: out receives the output and the gradient; after forward with out on X, backward is an error`, () => {
     const X = normalTensor([2, 3, 5, 5]);
     const gradOutput = normalTensor(X.shape, 2);
     const layer = new BatchNorm(3);
@@ -238,7 +238,7 @@ for (const [name, library] of [
       layer.forward(given);
       layer.backward(gradOutput);
     }
-    // Next to X in the same buffer is not onto it.
+    // Next to X in the same buffer is not on X.
     layer.forward({ data: whole, shape: X.shape, offset: 150 }, { out: { data: whole, shape: X.shape, offset: 0 } });
     layer.backward(gradOutput);
   });
@@ -280,7 +280,7 @@ for (const [name, library] of [
     assert.deepEqual(copyOf(layer), before);
   });
 
-  test(`${name}: backward before forward, and wrong arguments of the constructor, are clear errors`, () => {
+  test(`${name}: backward before forward, and wrong arguments of the constructor, are errors that say so`, () => {
     const gradOutput = normalTensor([2, 3, 5, 5]);
     assert.throws(() => new BatchNorm(3).backward(gradOutput), {
       name: 'Error',
@@ -309,7 +309,7 @@ for (const [name, library] of [
       assert.throws(() => new BatchNorm(...args), { name: ErrorType.name, message: `BatchNorm: ${message}` });
   });
 
-  test(`${name}: state survives JSON digit for digit, and load takes PyTorch’s`, () => {
+  test(`${name}: state survives JSON digit for digit, and load accepts PyTorch’s`, () => {
     const layer = makeLayer(BatchNorm, 3);
     for (let step = 0; step < 3; step++) layer.forward(normalTensor([2, 3, 4, 4], step, 1e6));
     const state = layer.state();
@@ -326,7 +326,7 @@ for (const [name, library] of [
     assert.notEqual(layer.gamma[0], 77);
   });
 
-  test(`${name}: load checks all before it changes anything`, () => {
+  test(`${name}: load checks everything before it changes anything`, () => {
     const good = { weight: [1, 2], bias: [3, 4], running_mean: [5, 6], running_var: [7, 8] };
     const layer = new BatchNorm(2);
     const before = copyOf(layer);
@@ -356,7 +356,7 @@ for (const [name, library] of [
   });
 
   test(`${name}: a small network learns with it`, () => {
-    // Two classes by the sign of x·y, which no linear layer tells apart, with inputs far from zero.
+    // Two classes by the sign of x·y, which no linear layer can separate, with inputs far from zero.
     const next = seededNormal(1);
     const count = 128;
     const points = Array.from({ length: count }, () => [next(), next()]);

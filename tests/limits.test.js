@@ -1,5 +1,5 @@
-/* Data beside each limit between float32 and double, on the side of double: were the limit further out, float32 would break the bounds
- * of docs/numerics.md. And the plain path, whose loops depend on the shape, far from zero in each of them. */
+/* Data next to each limit between float32 and double, on the side of double: if the limit were further out, float32 would break the
+ * bounds of docs/numerics.md. Also data far from zero for each loop of plain JavaScript, which depend on the shape. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -22,7 +22,7 @@ import { channelOf, statisticsOf } from './reference.js';
 const FLOAT32_MAX = 3.4028234663852886e38;
 const CHANNELS = 3;
 
-/** Along slabs; across columns, with and without some that are left after the last four. */
+/** Slabs; columns, with and without some left after the last group of four. */
 const SHAPES = [
   [4, CHANNELS, 9, 9],
   [40, CHANNELS, 2, 4],
@@ -35,18 +35,18 @@ const each = (name, run) => {
 
 const all = (value) => new Float64Array(CHANNELS).fill(value);
 
-/** Where a value is in its channel, counted from the start of the tensor. */
+/** The place of a value in its channel, counted from the start of the tensor. */
 const placeIn = (shape, i) => {
   const spatial = shape[2] * shape[3];
   return Math.floor(i / (CHANNELS * spatial)) * spatial + (i % spatial);
 };
 
-/** A channel's values by their places in it, for every channel the same. */
+/** A tensor whose channels are all the same; value(place) gives their values. */
 const byPlace = (shape, value) => tensor(shape, (i) => value(placeIn(shape, i), sizeOf(shape) / CHANNELS));
 
-/** From the limit of 2⁻¹²⁶ down: odd halves of the last place there, which float32 rounds by the most. */
+/** Numbers below the limit of 2⁻¹²⁶, halfway between two float32s, where rounding errors are largest. */
 const SUBNORMAL = Array.from({ length: 16 }, (_, k) => (Math.floor(2 ** (22.8 - k / 2)) + 0.5) * 2 ** -149);
-/** From the limit of 2¹²⁷ up. */
+/** Numbers above the limit of 2¹²⁷. */
 const VAST = [2 ** 127 * (1 + 2 ** -23), 2 ** 128 * (1 - 2 ** -26), 2 ** 128, 2 ** 129, 2 ** 131, 2 ** 137];
 
 each('a scale that float32 rounds, or cannot hold', (shape) => {
@@ -77,7 +77,7 @@ each('a slope that float32 rounds, or cannot hold', (shape) => {
   ]) {
     const X = normalTensor(shape, 3, 0, ofX);
     const noise = normalTensor(shape, 4, 0, ofG);
-    // Where a gradient is next to their mean, little but the slope's term is left.
+    // If a gradient is close to the mean of gradients, little but the slope's term is left.
     const g = tensor(shape, (i) => (X.data[i] / ofX) * ofG + 2 * noise.data[i]);
     const { channels } = gradientReference(g, X, { epsilon: 0 });
     for (const slope of slopes)
@@ -88,20 +88,20 @@ each('a slope that float32 rounds, or cannot hold', (shape) => {
   }
 });
 
-each('a mean from which the ends of float32 lie beyond them', (shape) => {
+each('a mean whose distance from an end of float32 is too large for float32', (shape) => {
   for (const mean of [2 ** 102, 2 ** 103, 2 ** 104, 2 ** 106, 2 ** 112])
     for (const sign of [1, -1]) {
       const ends = byPlace(shape, (place, n) => (place < 2 ? (place ? sign : -sign) * FLOAT32_MAX : (sign * mean * n) / (n - 2)));
       const given = [all(sign * mean), all(2 ** 200)];
       checkCall(ends, [null, null, ...given, 0.1, 0, false], `inference, mean ${mean}`);
       checkCall(ends, [null, null], `training, mean ${mean}`);
-      // With gradients as large, the slope is a normal number.
+      // With gradients this large, the slope is a normal number.
       checkGradient(normalTensor(shape, 5, 0, 2 ** 100), ends, { gamma: all(2 ** 30) }, `X of mean ${mean}`);
       checkGradient(ends, normalTensor(shape, 5), { gamma: all(2 ** -40) }, `gradients of mean ${mean}`);
     }
 });
 
-/* Sums that stay in float32 although one of their terms does not. */
+/* Sums that fit in float32 although one of their terms does not. */
 
 const TOP = 2 ** 128 - 2 ** 109;
 
@@ -117,8 +117,8 @@ each('a shift next to an output at the end of float32', (shape) => {
     }
 });
 
-each('a constant of the gradient, likewise', (shape) => {
-  // Of the mean of the gradients half a last place is left, and X is orthogonal to them.
+each('a constant of the gradient that float32 rounds, or cannot hold', (shape) => {
+  // The low part of the mean of the gradients is half a last place, and X is orthogonal to them.
   const X = byPlace(shape, (place) => [1, -1, -1, 1][place % 4]);
   for (const deviation of [8, 64, 180]) {
     const g = byPlace(shape, (place) => 2 ** 13 + (place % 2 ? deviation : -deviation) + (place % 4 < 2 ? 2 ** -10 : 0));
@@ -133,12 +133,12 @@ each('terms of the gradient beyond float32, which cancel', (shape) => {
   const X = byPlace(shape, (place) => 2 ** 30 * (place % 2 ? 1 : -1));
   const g = byPlace(shape, (place) => 2 ** 29 * (place % 2 ? 1 : -1));
   const [gradInput] = gradientKernel(g, X, { gamma: all(2 ** 130), epsilon: 0 });
-  // The two terms, in double, have this bound together.
+  // In double, the two terms together have this bound.
   for (const value of gradInput.data) assert.ok(Math.abs(value) <= 14.003 * 2 ** (129 - 24), `${value}`);
 });
 
 each('a beta in inference that float32 rounds', (shape) => {
-  // Next to half of the last place, which the rounding of beta and that of the sum would each move the output by.
+  // Close to half of the last place: rounding beta and rounding the sum would each move the output by that much.
   const X = byPlace(shape, (place) => ((place % 17) - 8) * 2 ** -27);
   for (const last of [1, 3, 5, 7])
     for (const sign of [1, -1])
@@ -147,7 +147,7 @@ each('a beta in inference that float32 rounds', (shape) => {
 
 /* ---- statistics: squares -------------------------------------------------------------------------------------------- */
 
-/** A float32 from `size` up whose square float32 rounds by half of its last place, if that is subnormal. */
+/** A float32 of at least `size` whose square is halfway between two float32s, if that is subnormal. */
 function roundedMost(size) {
   for (let k = 0; ; k++) {
     const value = Math.fround(size * (1 + k * 2 ** -14));
@@ -156,7 +156,7 @@ function roundedMost(size) {
   }
 }
 
-/** An odd number of rows in columns: the first is zeros, which do not show how small the others are. */
+/** In columns, an odd number of rows. The first row is zeros, which do not reveal how small the others are. */
 for (const shape of [
   [4, CHANNELS, 8, 10],
   [41, CHANNELS, 2, 4],
@@ -172,7 +172,7 @@ for (const shape of [
         return row === 0 ? 0 : (row + place - row * spatial) % 2 ? value : -value;
       });
       const exact = (value * value * (size - spatial)) / size;
-      // With 10⁻³⁰ or more, a variance that float32 cannot hold may be 0.
+      // With an epsilon of 10⁻³⁰ or more, a variance that float32 cannot hold may be 0.
       for (const epsilon of [0, 1e-30 * (1 - 2 ** -52), 1e-30]) {
         checkCall(X, [null, null, null, null, 0, epsilon], `${value}, epsilon ${epsilon}`);
         const [, , { data }] = callKernel(X, null, null, all(0), all(0), 0, epsilon);
@@ -198,7 +198,7 @@ for (const batch of [1, 2, 31, 32, 33, 200])
       ]) {
         const shape = [batch, CHANNELS, spatial, 1];
         const X = normalTensor(shape, spatial, mean, deviation);
-        // One mean for each channel.
+        // One mean per channel.
         X.data.forEach((value, i) => {
           X.data[i] = value * (1 + (Math.floor(i / spatial) % CHANNELS) / 7);
         });

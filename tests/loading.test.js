@@ -1,4 +1,4 @@
-/* The binary: fresh, self-contained, loaded when first needed; initialize; backend; and environments that refuse it. */
+/* The binary is up to date, self-contained, and loaded when first needed. Also initialize, backend, and blocked WebAssembly. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), cre
 const FORWARD = ['bn_statistics', 'bn_moments', 'bn_fold', 'bn_normalize'];
 const GRADIENT = ['bn_mask', 'bn_gradient_sums', 'bn_gradient_fold', 'bn_gradient_input'];
 const bare = readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm')));
-/** The halves as the package decodes and compiles them, for a gradient. */
+/** The halves as the package decodes and compiles them; a gradient needs both. */
 const [forward, gradient] = inFreshNode(`
   const compiled = [];
   WebAssembly.Module = class extends WebAssembly.Module {
@@ -41,7 +41,7 @@ for (const [file, { bytes }] of Object.entries(EMBEDDED)) {
   const stamp = read(file).toString();
   const [, hash, version, names] = stamp.match(/Sources: (\w+) \(sha256 of version (\S+), (.*)\)/);
 
-  test(`${file} is of these sources`, () => {
+  test(`${file} was built from these sources`, () => {
     const sources = readdirSync(new URL('src/', root)).map((name) => `src/${name}`);
     const files = names.split(', ');
     assert.deepEqual(files, ['build.sh', ...sources.sort()]);
@@ -50,12 +50,12 @@ for (const [file, { bytes }] of Object.entries(EMBEDDED)) {
     assert.ok(hash.startsWith(contract));
   });
 
-  test(`the stamp of ${file} tells the binary’s own size and hash`, () => {
+  test(`the stamp of ${file} has the binary’s size and hash`, () => {
     assert.ok(stamp.includes(`Binary: ${bytes.length} bytes, sha256 ${sha256(bytes)}`));
   });
 }
 
-/** The numbers of a binary's sections, in order. */
+/** The ids of a binary's sections, in order. */
 function sectionsOf(bytes) {
   const sections = [];
   for (let at = 8; at < bytes.length; ) {
@@ -74,7 +74,7 @@ for (const [name, { bytes, functions }] of Object.entries({
   ...EMBEDDED,
   'js/batchnorm.wasm': { bytes: bare, functions: [...FORWARD, ...GRADIENT] },
 }))
-  test(`${name} imports its memory and nothing else, runs nothing when it is instantiated, and leaves the memory alone`, () => {
+  test(`${name} only imports its memory, runs nothing when it is instantiated, and leaves the memory unchanged`, () => {
     const module = new WebAssembly.Module(bytes);
     assert.deepEqual(WebAssembly.Module.imports(module), [{ module: 'env', name: 'memory', kind: 'memory' }]);
     const exported = WebAssembly.Module.exports(module);
@@ -84,7 +84,7 @@ for (const [name, { bytes, functions }] of Object.entries({
     const content = new Uint8Array(memory.buffer).fill(0xa5);
     new WebAssembly.Instance(module, { env: { memory } });
     assert.ok(content.every((byte) => byte === 0xa5));
-    // Neither a start function, nor data, nor globals, of which a stack would have one. The bare module alone tells its contract.
+    // No start function, no data and no globals (a stack would need one). Only the bare module has a contract section.
     assert.deepEqual(sectionsOf(bytes), [1, 2, 3, 7, 10, ...(bytes === bare ? [0] : [])]);
     assert.ok(bytes.length < (bytes === bare ? 12288 : 8192), `${bytes.length} bytes`);
     if (bytes === bare) {
@@ -94,7 +94,7 @@ for (const [name, { bytes, functions }] of Object.entries({
   });
 
 test('the bare module computes what the embedded ones do', () => {
-  // callKernel and gradientKernel run the bare one.
+  // callKernel and gradientKernel run the bare module.
   const X = normalTensor([4, 5, 9, 9], 3, 100);
   const gradOutput = normalTensor(X.shape, 4, 1);
   assert.deepEqual(batchNormalization(X, null, null), callKernel(X, null, null));
@@ -107,13 +107,13 @@ const COUNT = `
   const { Arena, batchNormalization, batchNormalizationGradient, initialize } = await import('batchnorm');
   const X = { data: Float32Array.from({ length: 160 }, (_, i) => i), shape: [2, 1, 1, 80] };`;
 
-test('importing compiles nothing; the first call does, once', () => {
+test('importing compiles nothing; the first call compiles once', () => {
   const printed = inFreshNode(`${COUNT} const counts = [compiled];
     for (let k = 0; k < 3; k++) { batchNormalization(X, null, null); counts.push(compiled); } console.log(counts.join());`);
   assert.equal(printed, '0,1,1,1');
 });
 
-test('the gradient’s half is compiled by its first call, once for all arenas', () => {
+test('the gradient’s half is compiled by the first gradient, once for all arenas', () => {
   const printed = inFreshNode(`${COUNT} batchNormalization(X, null, null); const counts = [compiled];
     for (let k = 0; k < 3; k++) { batchNormalizationGradient(X, X); counts.push(compiled); }
     for (let k = 0; k < 2; k++) {
@@ -126,7 +126,7 @@ test('the gradient’s half is compiled by its first call, once for all arenas',
   assert.equal(printed, '1,2,2,2,2,2');
 });
 
-test('a module that was given has both halves: nothing else is compiled', () => {
+test('a given module has both halves: nothing else is compiled', () => {
   const printed = inFreshNode(`${MODULE}
     import { batchNormalizationGradient } from 'batchnorm';
     WebAssembly.Module = new Proxy(WebAssembly.Module, { construct() { throw new Error('compiled') } });
@@ -150,7 +150,7 @@ for (const [name, refuse] of [
     "WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { tries++; throw new RangeError('refused') } });",
   ],
 ])
-  test(`a gradient’s half that cannot be ${name} is asked for once: plain JavaScript computes instead`, () => {
+  test(`a gradient’s half that cannot be ${name} is tried once; then plain JavaScript computes`, () => {
     const printed = inFreshNode(`
       const { Module, Instance } = WebAssembly;
       const { backend, batchNormalizationGradient, initialize } = await import('batchnorm');
@@ -183,14 +183,14 @@ const MODULE = `
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm'))));
   const X = { data: Float32Array.from({ length: 160 }, (_, i) => (i % 2 ? 3 : 1)), shape: [2, 1, 1, 80] };`;
 
-test('initialize takes a compiled module, once, before anything was compiled', () => {
+test('initialize accepts a compiled module, once, before anything is compiled', () => {
   const printed = inFreshNode(`${MODULE} initialize(module); initialize();
     console.log(batchNormalization(X, null, null, null, null, 0, 0)[0].data.slice(0, 2).join(), backend());
     try { initialize(module) } catch (error) { console.log(error.constructor.name, error.message) }`);
   assert.equal(printed, '-1,1 wasm-simd\nError initialize: module must be given before one is compiled; got one later');
 });
 
-test('initialize refuses anything else, and works afterwards', () => {
+test('initialize rejects anything else, and works afterwards', () => {
   const printed = inFreshNode(`${MODULE}
     const empty = new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
     for (const wrong of [null, 5, new Uint8Array(8), {}, empty])
@@ -202,12 +202,12 @@ test('initialize refuses anything else, and works afterwards', () => {
   );
 });
 
-test('initialize refuses the binary of another version, and a look-alike', () => {
+test('initialize rejects the binary of another version, and one without the right stamp', () => {
   const printed = inFreshNode(`${MODULE}
     const bytes = readFileSync(fileURLToPath(import.meta.resolve('batchnorm/batchnorm.wasm')));
     const other = bytes.slice();
     other[other.length - 1] ^= 1; // the contract's last digit
-    const bare = bytes.subarray(0, bytes.length - 20); // as built before there was a section for it
+    const bare = bytes.subarray(0, bytes.length - 20); // without the section
     for (const wrong of [other, bare])
       try { initialize(new WebAssembly.Module(wrong)) } catch (error) { console.log(error.constructor.name, error.message) }
     initialize(module);
@@ -216,7 +216,7 @@ test('initialize refuses the binary of another version, and a look-alike', () =>
   assert.deepEqual(printed.split('\n'), [`${expected}another version`, `${expected}an object`, 'wasm-simd']);
 });
 
-test('a stack that overflows while the kernel is loaded is no refusal', () => {
+test('a stack overflow while the kernel is loaded does not make it unavailable', () => {
   const printed = inFreshNode(`
     const { Instance } = WebAssembly;
     let overflows = true;
@@ -226,7 +226,7 @@ test('a stack that overflows while the kernel is loaded is no refusal', () => {
   assert.equal(printed, 'js wasm-simd');
 });
 
-test('a module that fails is not kept: the embedded binary follows', () => {
+test('a module that fails is not kept: the embedded binary is used', () => {
   const printed = inFreshNode(`${MODULE}
     const { Instance } = WebAssembly;
     WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) { if (args[0] === module) throw new Error('unusable'); return new Target(...args) } });
@@ -236,8 +236,8 @@ test('a module that fails is not kept: the embedded binary follows', () => {
   assert.equal(printed, 'unusable\nwasm-simd');
 });
 
-test('a kernel that computes something else is not used', () => {
-  // Big-endian typed arrays, as far as this machine can pretend: the kernel finds every float32 with its bytes reversed.
+test('a kernel that computes wrong results is not used', () => {
+  // Simulates big-endian typed arrays: the kernel finds the bytes of every float32 reversed.
   const printed = inFreshNode(`
     const { Instance } = WebAssembly;
     WebAssembly.Instance = new Proxy(Instance, { construct(Target, args) {
@@ -266,7 +266,7 @@ test('backend compiles on demand', () => {
   );
 });
 
-test('tiny tensors are computed in plain JavaScript: nothing is compiled, and a module may still come', () => {
+test('tiny tensors are computed in plain JavaScript: nothing is compiled, and a module may still be given', () => {
   const printed = inFreshNode(`${MODULE}
     WebAssembly.Module = new Proxy(WebAssembly.Module, { construct() { throw new Error('compiled') } });
     const tiny = { data: Float32Array.of(1, 3), shape: [2, 1, 1, 1] };
@@ -276,7 +276,7 @@ test('tiny tensors are computed in plain JavaScript: nothing is compiled, and a 
   assert.equal(printed, '-1,1\nwasm-simd');
 });
 
-test('a refusal is remembered until initialize is called', () => {
+test('an unavailable kernel is not tried again until initialize is called', () => {
   const printed = inFreshNode(`
     const { Instance } = WebAssembly;
     let short = true;
@@ -286,7 +286,7 @@ test('a refusal is remembered until initialize is called', () => {
   assert.equal(printed, 'js js wasm-simd');
 });
 
-test('an engine that refuses, for whatever reason, is asked once', () => {
+test('an engine that rejects the binary, for whatever reason, is asked once', () => {
   for (const [Constructor, reason] of [
     ['Module', "new RangeError('WebAssembly.Module is disallowed on the main thread, if the buffer size is larger than 4KB')"],
     ['Module', "new WebAssembly.CompileError('no SIMD')"],
@@ -306,7 +306,7 @@ test('an engine that refuses, for whatever reason, is asked once', () => {
   }
 });
 
-test('a module may come where the embedded binary was refused; one that cannot be instantiated is an Error, and another may follow', () => {
+test('a module may be given if the embedded binary was rejected; after one that cannot be instantiated, another may be given', () => {
   const printed = inFreshNode(`${MODULE}
     const { Module, Instance } = WebAssembly;
     WebAssembly.Module = new Proxy(Module, { construct() { throw new WebAssembly.CompileError('refused') } });
@@ -321,7 +321,7 @@ test('a module may come where the embedded binary was refused; one that cannot b
   assert.deepEqual(printed.split('\n'), ['js', 'initialize: module could not be instantiated: no', 'js', 'wasm-simd']);
 });
 
-/** Runs after `refuse`, in a fresh Node: what backend() says, and results beside the plain implementation's own. */
+/** Runs after `refuse`, in a fresh Node: prints backend(), and the results next to those of plain JavaScript. */
 const REFUSED = `
   const batchnorm = await import('batchnorm');
   const plain = await import('batchnorm/js');
@@ -346,7 +346,7 @@ for (const [name, refuse] of [
     assert.equal(inFreshNode(`${refuse} ${REFUSED}`), 'js true true');
   });
 
-test('a context in which V8 itself refuses to compile computes in plain JavaScript', () => {
+test('a context in which V8 itself blocks WebAssembly computes in plain JavaScript', () => {
   const printed = inFreshNode(
     `import vm from 'node:vm';
     import { readdirSync, readFileSync } from 'node:fs';
@@ -368,7 +368,7 @@ test('a context in which V8 itself refuses to compile computes in plain JavaScri
   assert.equal(printed, 'js true');
 });
 
-test('up to 128 values plain JavaScript computes, above the kernel', () => {
+test('plain JavaScript computes up to 128 values, the kernel more', () => {
   for (const length of [128, 129]) {
     const X = normalTensor([1, 1, 1, length], 5, 100);
     const gradOutput = normalTensor(X.shape, 6, 1);

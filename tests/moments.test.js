@@ -1,4 +1,4 @@
-/* moments, and their merging: against the whole data at once, and against exact arithmetic within the stated bounds. */
+/* moments and mergeMoments, compared with the moments of the whole data, and with exact arithmetic within the stated bounds. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as main from '../js/index.js';
@@ -25,7 +25,7 @@ function exact(value) {
 
 const magnitude = (value) => (value < 0n ? -value : value);
 
-/** Holds one channel's merged moments against exact arithmetic on those of the parts. */
+/** Compares one channel's merged moments with exact arithmetic on the moments of the parts. */
 function assertBounds(parts, message) {
   const merged = mergeMoments(parts.map(({ count, mean, variance }) => ({ count, mean: [mean], variance: [variance] })));
   const filled = parts.filter(({ count }) => count > 0);
@@ -50,7 +50,7 @@ for (const [name, { moments }] of [
   ['batchnorm', main],
   ['batchnorm/js', plain],
 ]) {
-  test(`${name}: moments are mean and biased variance in double, for every axis`, () => {
+  test(`${name}: moments are the mean and the biased variance in double, for every axis`, () => {
     for (const [shape, axis] of [
       [[4, 3, 10, 10], undefined],
       [[4, 10, 10, 3], -1],
@@ -120,8 +120,8 @@ test('merging keeps its bounds, whatever the parts', () => {
   }
 });
 
-test('the mean keeps its bound where the first part is far from the others', () => {
-  // Differences to the first part alone, without the correction after them, are up to 4.7 of the 4 allowed off here.
+test('the mean keeps its bound if the first part is far from the others', () => {
+  // Using only differences from the first part, without a correction, would give errors of up to 4.7 here, where 4 are allowed.
   const uniform = seeded(9);
   for (let trial = 0; trial < 5000; trial++) {
     const parts = Array.from({ length: 3 }, (_, p) => ({
@@ -148,7 +148,7 @@ test('65,536 parts lose nothing', () => {
   assert.ok(Math.abs(variance[0] / expected.variance - 1) <= 1e-10);
 });
 
-test('parts are merged exactly where that is possible, from any iterable', () => {
+test('parts are merged exactly if that is possible, from any iterable', () => {
   function* parts() {
     yield { count: 2, mean: [1, 10], variance: Float32Array.of(0, 4) };
     yield { count: 0, mean: [Number.NaN, Infinity], variance: [Number.NaN, -1] };
@@ -164,7 +164,7 @@ test('parts are merged exactly where that is possible, from any iterable', () =>
   assert.deepEqual(mergeMoments([alone, alone, alone]), { ...one, count: 9 });
 });
 
-test('parts without values make one that is neutral in its turn', () => {
+test('merging parts without values gives a part that is again neutral', () => {
   const empty = { count: 0, mean: [Number.NaN, 3], variance: [Number.NaN, 5] };
   const none = mergeMoments([empty, empty]);
   assert.deepEqual(none, { count: 0, mean: new Float64Array(2), variance: new Float64Array(2) });
@@ -172,7 +172,7 @@ test('parts without values make one that is neutral in its turn', () => {
   assert.deepEqual(mergeMoments([none, part, none]), part);
 });
 
-test('NaN and infinity go where the definition in float64 sends them, and stay in their channel', () => {
+test('NaN and infinity appear where they do in the definition in float64, and stay in their channel', () => {
   for (const special of [
     [Infinity, 1],
     [-Infinity, 1],
@@ -184,7 +184,7 @@ test('NaN and infinity go where the definition in float64 sends them, and stay i
   ]) {
     const chunks = [[2, 3], [special[0], 5, 7], [special[1]], [4]];
     const expected = statisticsOf(chunks.flat());
-    // With each of them as the first, from which differences are taken.
+    // With each part as the first, from which differences are computed.
     for (let turn = 0; turn < chunks.length; turn++) {
       const parts = [...chunks.slice(turn), ...chunks.slice(0, turn)].map((chunk) => {
         const { mean, variance } = statisticsOf(chunk);
@@ -197,7 +197,7 @@ test('NaN and infinity go where the definition in float64 sends them, and stay i
   }
 });
 
-test('wrong parts are named, before anything is computed', () => {
+test('errors name the wrong part, before anything is computed', () => {
   const good = { count: 2, mean: [1, 2], variance: [3, 4] };
   const array = 'be a Float32Array, a Float64Array or an array of numbers';
   for (const [parts, ErrorType, message] of [

@@ -1,4 +1,4 @@
-/* The options of the forward call, statistics, unbiased and relu, and moments: what each adds, and that it changes nothing else. */
+/* The options statistics, unbiased and relu of the forward call, and moments: each does its job and changes nothing else. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as batchnorm from '../js/index.js';
@@ -10,7 +10,7 @@ import { channelOf, statisticsOf } from './reference.js';
 const LIBRARIES = { batchnorm, 'batchnorm/js': plain };
 const { Arena } = batchnorm;
 
-/** Tiny; slabs and columns, of one block and of several. */
+/** A tiny shape; slabs and columns, with one block and with several. */
 const SHAPES = [
   [2, 3, 2, 2],
   [4, 5, 16, 20],
@@ -19,7 +19,7 @@ const SHAPES = [
   [600, 3, 1, 1],
 ];
 
-/** Data by name, the last of which the kernel takes through double. */
+/** Data by name; for the last, the kernel uses double. */
 const DATA = {
   'normal data': (shape) => normalTensor(shape, 1),
   'data far from zero': (shape) => normalTensor(shape, 2, 1e6, 0.5),
@@ -31,7 +31,7 @@ const DATA = {
 
 const emptyStatistics = (channels) => ({ mean: new Float64Array(channels), variance: new Float64Array(channels) });
 
-/** Holds a channel's mean and variance against the reference's. */
+/** Compares a channel's mean and variance with the reference. */
 function assertMoments(X, c, mean, variance, message) {
   const values = channelOf(X, c);
   const expected = statisticsOf(values);
@@ -59,13 +59,13 @@ each((title, { batchNormalization, moments }, X) => {
     for (let c = 0; c < channels; c++) assertMoments(X, c, statistics.mean[c], statistics.variance[c], title);
     assert.deepEqual(moments(X), { count: sizeOf(X.shape) / channels, ...statistics });
 
-    // The running ones are made of the same.
+    // The running statistics are computed from the same ones.
     const doubles = [runningMean, runningVar].map((data) => Float64Array.from(data));
     const [, newMean, newVar] = batchNormalization(X, gamma, beta, ...doubles, 0, 0);
     assert.deepEqual([newMean.data, newVar.data], [statistics.mean, statistics.variance]);
   });
 
-  test(`${title}: unbiased multiplies the variance of the running one by N/(N − 1), and that alone`, () => {
+  test(`${title}: unbiased multiplies the batch’s part of the running variance by N/(N − 1), and changes nothing else`, () => {
     const channels = X.shape[1];
     const N = sizeOf(X.shape) / channels;
     const runningMean = new Float64Array(channels).fill(0.5);
@@ -93,7 +93,7 @@ each((title, { batchNormalization, moments }, X) => {
 
   test(`${title}: relu gives max(y, 0), bit for bit`, () => {
     const { gamma, beta, runningMean, runningVar } = parametersFor(X.shape[1]);
-    // −0, also as a float32 alone, is where outputs of −0 come from; shifts that are no float32 take another way in inference.
+    // A beta that is −0, or −0 as a float32, could give outputs of −0. In inference, shifts that float32 cannot hold use double.
     const doubles = (next) => Float64Array.from(beta, next);
     for (const shift of [null, beta, doubles(() => -0), doubles(() => -5e-324), doubles((value) => value + 1 / 3)])
       for (const training of [true, false])
@@ -112,7 +112,7 @@ each((title, { batchNormalization, moments }, X) => {
 });
 
 for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES)) {
-  test(`${name}: relu keeps NaN, and makes −0 of it 0`, () => {
+  test(`${name}: relu keeps NaN, and turns −0 into 0`, () => {
     let negativeZeros = 0;
     for (const shape of SHAPES) {
       const next = seeded(8);
@@ -132,7 +132,7 @@ for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES))
     assert.ok(negativeZeros > 0, 'no output was −0');
   });
 
-  test(`${name}: in inference statistics receive the running ones that were used, in double`, () => {
+  test(`${name}: in inference, statistics receives the running statistics that were used, in double`, () => {
     const X = normalTensor([4, 3, 8, 9], 6);
     const doubles = [
       [0.1, 1 / 3, -2],
@@ -153,7 +153,7 @@ for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES))
     }
   });
 
-  test(`${name}: statistics are written in their places alone, whatever the arrays lie in`, () => {
+  test(`${name}: only the given arrays of statistics are written, whatever memory they are part of`, () => {
     const X = normalTensor([4, 3, 8, 9], 6);
     const expected = moments(X);
     for (const buffer of [new ArrayBuffer(96), new SharedArrayBuffer(96), new ArrayBuffer(96, { maxByteLength: 192 })]) {
@@ -171,7 +171,7 @@ for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES))
     }
   });
 
-  test(`${name}: one value per channel has no unbiased variance, and needs none in inference`, () => {
+  test(`${name}: one value per channel has no unbiased variance, which is no error in inference`, () => {
     const X = { data: Float32Array.of(1, 2, 3), shape: [1, 3] };
     const call = (training) => () =>
       batchNormalization(X, null, null, [0, 0, 0], [1, 1, 1], 0.1, 0, training, { unbiased: true });
@@ -188,7 +188,7 @@ for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES))
   });
 }
 
-test('relu and statistics have the same bits in an arena, to and from it, and within any memory', () => {
+test('relu and statistics give the same bits in an arena, to and from it, and within any size of memory', () => {
   const arena = new Arena(8 << 20);
   for (const make of Object.values(DATA))
     for (const shape of SHAPES.filter((sizes) => sizeOf(sizes) > 128)) {

@@ -1,4 +1,4 @@
-/* The plan: pure arithmetic, so that tensors of any size can be planned here; and results that do not depend on it. */
+/* The plan. It is pure arithmetic, so tensors of any size can be planned here. Also, results must not depend on it. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -12,13 +12,13 @@ const KIB = 1024;
 const BUDGETS = [64 * KIB, 65 * KIB, 100 * KIB, 128 * KIB, 192 * KIB, 256 * KIB, 1024 * KIB, 2048 * KIB, 8192 * KIB];
 const DIMENSIONS = [1, 2, 3, 5, 16, 31, 32, 33, 49, 64, 65, 1000, 4096, 1e5, 1e6, 1e7, 1e9, 1e12];
 
-/** The blocks of statistics, as src/batchnorm.h states them. */
+/** The sizes of blocks that src/batchnorm.h states. */
 const header = readFileSync(new URL('../src/batchnorm.h', import.meta.url), 'utf8');
 const [POSITIONS, SHORT, SHORT_ROWS, COLUMN_ROWS] = ['BLOCK_POSITIONS', 'SHORT', 'SHORT_ROWS', 'COLUMN_ROWS'].map((name) =>
   Number(header.match(`#define BN_${name} (\\d+)`)[1]),
 );
 
-/** The task that a use of the kernel plans, seen by a kernel that does nothing. */
+/** The task that a call plans, recorded by a kernel that does nothing. */
 function taskOf(use, job, out) {
   let planned;
   const kernel = { run: (_dimensions, task) => (planned = task) };
@@ -36,10 +36,10 @@ const TASKS = {
   'gradient in inference, relu': taskOf(differentiateBy, { training: false, mean: [0], relu: true }, out),
 };
 
-/** A plan's budgets: 64 KiB for each tile at least. */
+/** The budgets for a task: at least 64 KiB per tile. */
 const budgetsOf = ({ tiles }) => BUDGETS.filter((budget) => budget >= 64 * KIB * tiles);
 
-/** Holds a plan against its memory and the kernel's rules. Returns how many bytes it takes at most. */
+/** Checks a plan against its memory and the kernel's rules. Returns the most bytes that it uses. */
 function holdPlan(name, dimensions, budget, home) {
   const task = TASKS[name];
   const { batch, channels, spatial } = dimensions;
@@ -55,13 +55,13 @@ function holdPlan(name, dimensions, budget, home) {
   if (task.blocks) hold(rows % height === 0 || rows === batch, 'pieces end where blocks do');
   if (positions < spatial)
     hold(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, 'only a slab of its own is cut');
-  // The header's: for each channel six doubles, for its gradient ten more and six for the output's; for each series four
-  // doubles and three floats, for the gradient six and eight.
+  // From the header: per channel six doubles, and ten more for the gradient, which also needs six for the output's; per series four
+  // doubles and three floats, or six and eight for the gradient.
   const series = columns ? spatial : 1;
   const bytes = /gradient/.test(name) ? [176, 48 * series, 32 * series] : [48, 32 * series, 12 * series];
   hold(`${[numbers, sums, folded]}` === `${bytes}`, 'regions have room for what the header says');
-  // The regions, and the tiles of the largest piece, padded and each in pages of its own, end in the memory. The work
-  // area begins anywhere in its page.
+  // The regions, and the tiles of the largest piece, which are padded and each in their own pages, must end within the memory. The
+  // work area may begin anywhere in a page.
   const state = range * (numbers + sums + folded);
   const stride = range * spatial + 15;
   const length = ((resident ? batch : rows) - 1) * stride + range * (resident ? spatial : positions);
@@ -86,9 +86,9 @@ test('every plan up to 10¹² values fits its memory and obeys the kernel’s ru
   assert.ok(planned > 100000, `${planned} plans`);
 });
 
-test('so does every random one, within any memory from the least to 4 GiB, and within just what another takes', () => {
+test('every random plan does too, within any memory from the least to 4 GiB, and within exactly what another plan uses', () => {
   const next = seeded(61);
-  /** A random integer of any magnitude, often next to a multiple of a power of two, where rules change. */
+  /** A random integer of any magnitude, often close to a multiple of a power of two, where the rules change. */
   const upTo = (most) => {
     const size = Math.floor((most + 1) ** next());
     const unit = 2 ** Math.floor(next() * 13);
@@ -100,7 +100,7 @@ test('so does every random one, within any memory from the least to 4 GiB, and w
     const least = 64 * KIB * tiles;
     const sizes = [];
     for (let left = 1e12; sizes.length < 3; left = Math.floor(left / sizes.at(-1))) sizes.push(upTo(left));
-    // Which of them may be large is as random.
+    // Which of the three may be large is random, too.
     const turn = Math.floor(next() * 3);
     const [batch, channels, spatial] = sizes.map((_, i) => sizes[(i + turn) % 3]);
     const home = next() < 0.3;
@@ -161,7 +161,7 @@ for (const shape of [
 ])
   test(`the bits do not depend on the budget, [${shape}]`, () => {
     const X = normalTensor(shape, 21, 3, 2);
-    X.data[0] = 1e25; // a channel whose squares are summed again in double, and normalized in it
+    X.data[0] = 1e25; // a channel whose squares are summed again in double, and that is normalized in double
     const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
     for (const training of [true, false]) {
       const args = [gamma, Float64Array.from(beta, (value, c) => value + c / 3), runningMean, runningVar, 0.3, 1e-3, training];
@@ -175,7 +175,7 @@ for (const shape of [
   });
 
 test('the bits of a channel too long for the memory do not depend on the budget', () => {
-  // Two channels of which memory holds both or one; on a lattice, roundings do not cancel, so that other blocks would show.
+  // The memory holds both channels or one. On a lattice, rounding errors do not cancel, so that different blocks would change the bits.
   const shape = [700, 2, 60, 50];
   for (const astray of [0, 1e6]) {
     const X = tensor(shape, (i) => (i % 7 ? 0.3 : 0.1) + 4 * (Math.floor(i / 3000) % 2));

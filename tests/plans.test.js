@@ -1,5 +1,5 @@
-/* Plans carried out: random calls in random memory, in which each call of a function is held against src/batchnorm.h, and nothing
- * changes but the regions that it names. */
+/* Plans at work: random calls in random memory. Each call of a kernel function is checked against src/batchnorm.h, and nothing may change
+ * but the regions that it names. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -13,9 +13,9 @@ const [POSITIONS, SHORT, SHORT_ROWS, COLUMN_ROWS] = ['BLOCK_POSITIONS', 'SHORT',
   Number(header.match(`#define BN_${name} (\\d+)`)[1]),
 );
 
-/* ---- the header's words ------------------------------------------------------------------------------------------------ */
+/* ---- the header's rules ------------------------------------------------------------------------------------------------ */
 
-/** A part of the memory: rows of bytes, a stride from one to the next. */
+/** A part of the memory: rows of bytes, whose starts are `stride` apart. */
 const region = (name, at, length, rows = 1, stride = 0) => ({
   name,
   at,
@@ -33,7 +33,7 @@ const foldOfAll = (at, series) => region('fold of the gradient', at, 32 * series
 const piece = (name, at, rows, stride, width) => region(name, at, 4 * width, rows, 4 * stride);
 const seriesOf = (channels, spatial, columns) => (columns ? channels * spatial : channels);
 
-/** What each function reads and writes. */
+/** The regions that each function reads and writes. */
 const USES = {
   bn_statistics(x, rows, stride, channels, spatial, columns, _epsilon, _seen, sums, folded) {
     const series = seriesOf(channels, spatial, columns);
@@ -89,13 +89,13 @@ const USES = {
 };
 
 const overlap = (a, b) => a.at < b.end && b.at < a.end;
-/** An output may be the very memory of what it is made from. */
+/** An output may be exactly the memory of what it is computed from. */
 const inPlace = (a, b) =>
   a.at === b.at && a.stride === b.stride && (a.name === 'y') !== (b.name === 'y') && !/output/.test(a.name + b.name);
-/** Of the gradient, the fold goes on behind that of the output. */
+/** For the gradient, the fold continues after the part for the output. */
 const goesOn = (a, b) => /^fold/.test(a.name) && /^fold/.test(b.name) && a.name !== b.name;
 
-/** Holds pairs of regions: none lies over another. */
+/** Checks that no region of one list overlaps one of the other. */
 function holdApart(some, others, hold) {
   for (const a of some)
     for (const b of others)
@@ -103,7 +103,7 @@ function holdApart(some, others, hold) {
         hold(goesOn(a, b), `${a.name} at ${a.at} and ${b.name} at ${b.at} lie apart`);
 }
 
-/** Holds pieces that are summed: all of a range once, in order, cut where blocks end. */
+/** Checks that the pieces that are summed cover a range once, in order, and end where blocks end. */
 class Order {
   #next = 0;
   #all = 0;
@@ -131,8 +131,8 @@ class Order {
 }
 
 /**
- * Holds every call of a kernel's functions against the header, while it runs. Returns all regions that were used.
- * @param homes where tensors lie in the memory @param begin where its work area does
+ * Checks every call of a kernel's functions against the header, while it runs. Returns all regions that were used.
+ * @param homes where tensors lie in the memory @param begin where its work area begins
  */
 function observe(kernel, homes, begin, hold) {
   const used = [];
@@ -167,7 +167,7 @@ function observe(kernel, homes, begin, hold) {
       regions = [];
       steps(range);
       for (const order of Object.values(orders)) order.end();
-      // What lasts for the whole range, each once.
+      // The regions that last for the whole range, each once.
       const state = new Map();
       for (const one of regions) if (!one.isPiece) state.set(`${one.name} ${one.at} ${one.length}`, one);
       const lasting = [...state.values()];
@@ -200,7 +200,7 @@ const TASKS = {
   'gradient in inference, relu': GRADIENT(false, true, true, true),
 };
 
-/** Runs a task by a kernel. Returns what it computed, but for `out`. */
+/** Runs a task on a kernel. Returns its results except `out`. */
 function perform({ training, given, relu = false, isGradient }, kernel, dimensions, x, g, out) {
   const { channels } = dimensions;
   const perChannel = (value) => Float64Array.from({ length: channels }, (_, c) => value(c));
@@ -223,7 +223,7 @@ function perform({ training, given, relu = false, isGradient }, kernel, dimensio
   return results;
 }
 
-/** Random dimensions of up to some 130,000 values. Pieces of the long slabs are whole pages, and begin at the end of one. */
+/** Random dimensions of up to about 130,000 values. Pieces of the long slabs are whole pages, and begin at the end of one. */
 function randomDimensions(next) {
   const upTo = (most) => 1 + Math.floor(next() ** 2 * most);
   const kind = next();
@@ -236,14 +236,14 @@ function randomDimensions(next) {
   return { batch: upTo(12), channels: upTo(12), spatial: upTo(700) };
 }
 
-/** Values from one store, which are quicker than new ones for each call. */
+/** All values are taken from here, which is faster than making new ones for each call. */
 const store = normalTensor([1 << 18], 72, 3).data;
 const valuesFrom = (begin, size) => store.slice(begin, begin + size);
 
 const unlimited = makeKernel(8 << 20);
 const pattern = Buffer.alloc(4 << 20, 0xa5);
 
-test('random calls in random memory keep to the header, and nothing changes but the regions that it names', () => {
+test('random calls in random memory follow the header, and change only the regions that it names', () => {
   const next = seeded(71);
   const ways = Object.entries(TASKS);
   let pieces = 0;
@@ -277,7 +277,7 @@ test('random calls in random memory keep to the header, and nothing changes but 
 
     const expected = task.wanted ? new Float32Array(size) : null;
     const sums = perform(task, unlimited, dimensions, tensors[0], tensors[1], expected);
-    // In place, outside of the memory, the source is what is overwritten.
+    // In place, outside of the memory, the source is overwritten.
     const before = tensors.map((data) => data?.slice());
 
     const hold = (holds, rule) =>
@@ -296,7 +296,7 @@ test('random calls in random memory keep to the header, and nothing changes but 
         );
     });
 
-    // What no call named, nor is a tensor's, is as it was.
+    // Memory that no call named, and that is not a tensor's, must be unchanged.
     const named = homes.map(([from, to]) => [from, to]);
     for (const { at, length, rows, stride } of used)
       for (let row = 0; row < rows; row++) named.push([at + row * stride, at + row * stride + length]);

@@ -1,4 +1,4 @@
-/* Properties that hold for any tensor, on random ones (fast-check). */
+/* Properties that hold for any tensor, tested on random ones (fast-check). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -21,7 +21,7 @@ const shapes = fc.oneof(
   fc.tuple(size(60), size(6), size(5), size(6)),
   fc.tuple(size(3), size(3), size(40), size(40)),
 );
-/** Of any rank, with the axis of their channels. */
+/** Shapes of any rank, with the axis of their channels. */
 const anyShapes = fc.oneof(
   fc.record({ shape: shapes, axis: fc.constant(1) }),
   fc
@@ -67,7 +67,7 @@ test('results lie within the bounds', () => {
   );
 });
 
-test('NaN and infinity go where float64 sends them', () => {
+test('NaN and infinity appear where they do in float64', () => {
   const values = fc.oneof(fc.float({ min: -100, max: 100 }), fc.constantFrom(Infinity, -Infinity, NaN, 0, -0));
   fc.assert(
     fc.property(calls(values), (call) => {
@@ -77,7 +77,7 @@ test('NaN and infinity go where float64 sends them', () => {
   );
 });
 
-test('the bits depend neither on memory nor on where the output goes, and X is left alone', () => {
+test('the bits depend neither on the size of the memory nor on where the output goes, and X is unchanged', () => {
   fc.assert(
     fc.property(calls(fc.float()), fc.integer({ min: 1024, max: 16384 }), (call, lines) => {
       const before = call.X.data.slice();
@@ -96,7 +96,7 @@ test('the bits depend neither on memory nor on where the output goes, and X is l
   );
 });
 
-test('a channel is normalized alike whatever stands in the others', () => {
+test('a channel’s results do not depend on the other channels', () => {
   fc.assert(
     fc.property(calls(fc.float()), fc.float(), (call, other) => {
       const { X } = call;
@@ -131,7 +131,7 @@ const IMPLEMENTATIONS = [
   { call: plain.batchNormalization, gradient: plain.batchNormalizationGradient, isPlain: true },
 ];
 
-/** Values from a pool. */
+/** A tensor with values from a pool. */
 const tensorOf = (shape, pool, step) => ({
   data: Float32Array.from({ length: sizeOf(shape) }, (_, i) => pool[(i * step) % pool.length]),
   shape,
@@ -176,7 +176,7 @@ test('every option of the call does what it says, and nothing else', () => {
         const statistics = { mean: new Float64Array(channels), variance: new Float64Array(channels) };
         const [output, newMean, newVar] = call(X, ...args, { axis, statistics, unbiased, relu });
         assertSameBits(output.data, relu ? expected[0].data.map((y) => (y <= 0 ? 0 : y)) : expected[0].data);
-        // Averages of what is saved, which is thereby held too.
+        // They average the saved statistics, so this checks those too.
         statistics.mean.forEach((value, c) => {
           const corrected = statistics.variance[c] * (unbiased ? N / (N - 1) : 1);
           const running = training
@@ -192,7 +192,7 @@ test('every option of the call does what it says, and nothing else', () => {
   );
 });
 
-/** A gradient's options of such a call. Saved statistics are those that `call` saves. */
+/** The gradient's options for such a call. Saved statistics are those that `call` saves. */
 function gradientOptions({ X, axis, gamma, beta, mean, variance, statistics, epsilon, training, relu }, call) {
   const options = { axis, gamma, beta, epsilon, training, relu };
   if (statistics === 'given' || !training) return { ...options, statistics: { mean, variance } };
@@ -203,8 +203,9 @@ function gradientOptions({ X, axis, gamma, beta, mean, variance, statistics, eps
 }
 
 /**
- * A call whose gradients are certain. No value is more than some 10⁷ deviations from a given mean: rounding errors of sums that are exactly
- * 0 grow with their square, up to infinity where the deviation is 0. And where infinity is a factor, no other is 0 only as a float32.
+ * Changes a call so that its gradients are certain. Values are at most about 10⁷ deviations from a given mean, since the rounding
+ * errors of sums that are exactly 0 grow with the square of that, up to infinity if the deviation is 0. And if one factor is infinite,
+ * no other factor may round to 0 in float32.
  */
 function tame(call) {
   const { statistics, training, epsilon, X, gradOutput, mean, gamma } = call;
@@ -217,7 +218,7 @@ function tame(call) {
 for (const [name, values] of Object.entries({
   'gradients lie within the bounds': fc.float({ noNaN: true, noDefaultInfinity: true }),
   'gradients of moderate data lie within the bounds': fc.float({ min: -100, max: 100, noNaN: true }),
-  'in gradients, NaN and infinity go where float64 sends them': fc.oneof(
+  'in gradients, NaN and infinity appear where they do in float64': fc.oneof(
     fc.float({ min: -100, max: 100 }),
     fc.constantFrom(Infinity, -Infinity, NaN, 0, -0),
   ),
@@ -240,7 +241,7 @@ for (const [name, values] of Object.entries({
     assert.ok(held > all / 2, `${held} of ${all} channels were held`);
   });
 
-test('the bits of gradients depend neither on memory nor on where they go, and arguments are left alone', () => {
+test('the bits of gradients depend neither on the size of the memory nor on where they go, and arguments are unchanged', () => {
   fc.assert(
     fc.property(optionCalls(fc.float()), (given) => {
       const { X, gradOutput, memory } = given;
@@ -262,7 +263,7 @@ test('the bits of gradients depend neither on memory nor on where they go, and a
   );
 });
 
-test('a channel’s gradients are alike whatever stands in the others', () => {
+test('a channel’s gradients do not depend on the other channels', () => {
   fc.assert(
     fc.property(optionCalls(fc.float()), fc.float(), fc.float(), (given, otherX, otherGradient) => {
       const { X, gradOutput, axis } = given;

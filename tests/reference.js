@@ -1,5 +1,5 @@
-/* The slow and obvious twin: batch normalization evaluated in float64, with sums in twice that precision wherever a
- * channel is finite, so that it can judge the bounds of docs/numerics.md. Arrays in, arrays out; no tensors, no checks. */
+/* A slow and obvious implementation: batch normalization in float64, with sums in twice that precision if a channel is finite, so that it
+ * can judge the bounds of docs/numerics.md. It takes and returns arrays, and checks nothing. */
 
 /** a + b as the rounded sum and its exact error (Knuth). */
 export function twoSum(a, b) {
@@ -8,7 +8,7 @@ export function twoSum(a, b) {
   return [sum, a - (sum - part) + (b - part)];
 }
 
-/** Half of a double's digits (Dekker). */
+/** Splits a double into two halves of its digits (Dekker). */
 function split(a) {
   const scaled = a * 134217729;
   const high = scaled - (scaled - a);
@@ -33,7 +33,7 @@ export class Sum {
     this.low += error;
     return this;
   }
-  /** The sum divided by n, as a double and the rest of it. */
+  /** The sum divided by n, as a double and its remainder. */
   over(n) {
     const [total, rest] = twoSum(this.high, this.low);
     const quotient = total / n;
@@ -50,7 +50,7 @@ export function channelOf({ data, shape: [batch, channels, height, width] }, c) 
   return values;
 }
 
-/** The mean, as a double and the rest of it, and the biased variance. */
+/** The mean, as a double and its remainder, and the biased variance. */
 export function statisticsOf(values) {
   const n = values.length;
   if (!values.every(Number.isFinite)) {
@@ -76,7 +76,7 @@ export function statisticsOf(values) {
 
 /**
  * @returns {{ output: Float64Array, p: Float64Array, mean: number[], variance: number[], runningMean: number[],
- *   runningVar: number[] }} p is the output less beta
+ *   runningVar: number[] }} p is the output minus beta
  */
 export function reference(X, gamma, beta, runningMean, runningVar, momentum = 0.1, epsilon = 1e-5, training = true) {
   const { data, shape } = X;
@@ -117,7 +117,7 @@ export function reference(X, gamma, beta, runningMean, runningVar, momentum = 0.
   return result;
 }
 
-/** The distance of a float32 to the next larger one in magnitude. */
+/** The distance from a float32 to the next one of larger magnitude. */
 export const ulp = (value) => (Math.abs(value) < 2 ** -126 ? 2 ** -149 : 2 ** (Math.floor(Math.log2(Math.abs(value))) - 23));
 
 /** docs/numerics.md, rule 1: how far an output may be from the exact one. */

@@ -1,5 +1,5 @@
-/* The repository around the code: its addresses, the links of its Markdown files, its workflows. The links of the site, anchors
- * included, are checked where it is built: tools/site/site.js. */
+/* The repository around the code: its addresses, the links in its Markdown files, its workflows. tools/site/site.js checks the links of
+ * the site, including anchors, when it builds it. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -20,7 +20,7 @@ const raw = github.replace('//github.com', '//raw.githubusercontent.com');
 const markdown = ['.', 'docs', 'examples/images'].flatMap((folder) => filesIn(folder, '.md'));
 const workflows = filesIn('.github/workflows', '.yml');
 
-test('all addresses of the repository and its site are those of package.json', () => {
+test('all addresses of the repository and its site match package.json', () => {
   assert.match(github, /^https:\/\/github\.com\/[\w-]+\/[\w.-]+$/);
   assert.equal(bugs, `${github}/issues`);
   assert.match(homepage, /^https:\/\/.*\/$/);
@@ -36,7 +36,7 @@ test('all addresses of the repository and its site are those of package.json', (
   assert.ok(found > 0);
 });
 
-test('links in Markdown lead to files; those of packed files, to packed files or to addresses', () => {
+test('links in Markdown lead to files; in packed files, to packed files or absolute addresses', () => {
   const packed = (file) =>
     ['README.md', 'LICENSE', 'package.json'].includes(file) ||
     files.some((entry) => file.startsWith(`${entry}/`) || new RegExp(`^${entry.replaceAll('*', '[^/]*')}$`).test(file));

@@ -1,4 +1,4 @@
-/* The static server: what it serves, and what it refuses. */
+/* The static server: the requests that it answers and those that it rejects. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,7 +30,7 @@ for (const [path, to] of [
 const server = await serve(site, { home: '/demo/' });
 after(() => server.close());
 
-/** Asks for a path as it is written: fetch would tidy it. */
+/** Requests a path exactly as it is written; fetch would normalize it. */
 async function ask(path, { method = 'GET', host, of = server } = {}) {
   const { hostname, port } = new URL(of.url);
   const asked = request({ hostname, port, path, method, headers: host ? { host } : {}, timeout: 5000 });
@@ -42,7 +42,7 @@ async function ask(path, { method = 'GET', host, of = server } = {}) {
   return { status: response.statusCode, headers: response.headers, body };
 }
 
-test('files are served to GET, and their headers to HEAD', async () => {
+test('GET gets files, HEAD gets their headers', async () => {
   assert.equal((await ask('/a.txt')).body, 'site/a.txt');
   assert.equal((await ask('/demo/?x=1')).body, 'site/demo/index.html');
   const { status, headers, body } = await ask('/demo/', { method: 'HEAD' });
@@ -50,27 +50,27 @@ test('files are served to GET, and their headers to HEAD', async () => {
   assert.equal((await ask('/csp/')).headers['content-security-policy'], "default-src 'self'");
 });
 
-test('other methods are refused', async () => {
+test('other methods are rejected', async () => {
   for (const method of ['POST', 'DELETE', 'PUT', 'PATCH', 'OPTIONS']) {
     const { status, headers, body } = await ask('/a.txt', { method });
     assert.deepEqual([status, headers.allow, body], [405, 'GET, HEAD', ''], method);
   }
 });
 
-test('only local names are answered', async () => {
+test('only requests to local host names are answered', async () => {
   for (const host of ['localhost', 'localhost:1', 'LOCALHOST', '127.0.0.1', '127.0.0.1:80', '[::1]', '[::1]:8080'])
     assert.equal((await ask('/a.txt', { host })).status, 200, host);
   for (const host of ['evil.example', 'localhost.evil.example', '127.0.0.1.nip.io', 'evil.example:80', 'localhost@evil.example'])
     assert.equal((await ask('/a.txt', { host })).status, 403, host);
 });
 
-test('links are followed within the folder alone', async () => {
+test('links are only followed within the folder', async () => {
   assert.equal((await ask('/same.txt')).body, 'site/a.txt');
   for (const path of ['/out.txt', '/up/', '/up', '/up/secret.txt', '/led/', '/led/index.html'])
     assert.deepEqual([(await ask(path)).status, (await ask(path)).body], [404, ''], path);
 });
 
-test('dotfiles are not served, by their own name or by a link', async () => {
+test('dotfiles are not served, neither by name nor through a link', async () => {
   for (const path of [
     '/.env',
     '/%2eenv',
@@ -85,7 +85,7 @@ test('dotfiles are not served, by their own name or by a link', async () => {
     assert.equal((await ask(path)).status, 404, path);
 });
 
-test('paths that leave the folder, or are none, are not found', async () => {
+test('paths that leave the folder, or are invalid, are not found', async () => {
   for (const path of [
     '/../secret.txt',
     '/..%2fsecret.txt',
@@ -100,7 +100,7 @@ test('paths that leave the folder, or are none, are not found', async () => {
   assert.equal((await ask('http://evil.example/demo')).status, 404);
 });
 
-test('a pipe is not waited for', async (t) => {
+test('the server does not wait for a pipe', async (t) => {
   const pipe = join(site, 'pipe');
   if (spawnSync('mkfifo', [pipe]).status !== 0) return t.skip('no pipes here');
   t.after(() => rmSync(pipe));
@@ -126,7 +126,7 @@ test('redirects stay on this host', async () => {
   }
 });
 
-test('below a path, only what is below it is found', async (t) => {
+test('a server below a path only finds what is below that path', async (t) => {
   const below = await serve(site, { under: '/some/where' });
   t.after(() => below.close());
   assert.equal((await ask('/some/where/a.txt', { of: below })).status, 200);
@@ -135,7 +135,7 @@ test('below a path, only what is below it is found', async (t) => {
     assert.equal((await ask(path, { of: below })).status, 404, path);
 });
 
-test('the list of what was missing stays short', async (t) => {
+test('the list of missing files stays short', async (t) => {
   const other = await serve(site);
   t.after(() => other.close());
   for (let k = 0; k < 200; k++) await ask(`/nothing-${k}`, { of: other });

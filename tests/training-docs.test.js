@@ -1,4 +1,4 @@
-/* Every block of docs/training.md runs, gives what its comments say, and does what the text around it claims. */
+/* Every code block of docs/training.md runs, gives the values in its comments, and does what the text around it claims. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -17,8 +17,8 @@ function blockWith(text) {
 }
 
 /**
- * Runs a block: a line `expression; // ≈ numbers` asserts them, to the digits given, and their number. Returns what its outermost
- * declarations hold, and how many numbers were asserted.
+ * Runs a block. A line `expression; // ≈ numbers` asserts those numbers, to the digits given, and how many there are. Returns the values
+ * of the outermost declarations, and how many numbers were asserted.
  */
 function run(code, library = batchnorm) {
   let asserted = 0;
@@ -59,7 +59,7 @@ for (const [name, library] of [
   ['batchnorm', batchnorm],
   ['batchnorm/js', plain],
 ])
-  test(`every block runs with ${name}, and gives what its comments say`, () => {
+  test(`every block runs with ${name}, and gives the values in its comments`, () => {
     assert.ok(blocks.length >= 7);
     const asserted = blocks.reduce((sum, code) => sum + run(code, library).asserted, 0);
     assert.ok(asserted >= 20, `only ${asserted} numbers are shown`);
@@ -74,7 +74,7 @@ test('the loop learns, and evaluation is close to training', () => {
   assertClose([errors.reduce((sum, error) => sum + error ** 2, 0) / target.length], [losses.at(-1)], 0.1 * losses[0]);
 });
 
-test('several workers give what the whole batch gives, the gradient included', () => {
+test('several workers give the results of the whole batch, including the gradient', () => {
   const code = blockWith('mergeMoments(parts');
   const check = ({ parts, gradOutputs, gamma, beta, outputs, gradInputs, gradGamma, gradBeta }, tolerance) => {
     const whole = (tensors) => {
@@ -115,7 +115,7 @@ test('masked statistics are those of the valid positions', () => {
   assertClose(actual, [...expected.data], 1e-6);
 });
 
-test('the running variance of the table: biased, or unbiased as PyTorch’s', () => {
+test('the running variance is biased, or unbiased like PyTorch’s, as the table says', () => {
   const X = { data: Float32Array.of(1, 3), shape: [2, 1] };
   for (const [unbiased, expected] of [
     [false, 0.9 + 0.1],
@@ -127,7 +127,7 @@ test('the running variance of the table: biased, or unbiased as PyTorch’s', ()
   }
 });
 
-test('the conversion of momentum stands in the guide, which stays short', () => {
+test('the guide explains the conversion of momentum, and stays short', () => {
   assert.match(text, /PyTorch[^\n]*1 − m/);
   const prose = text.replace(/```[\s\S]*?```/g, '').split(/\s+/);
   assert.ok(prose.length <= 1200, `${prose.length} words`);

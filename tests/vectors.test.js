@@ -1,4 +1,4 @@
-/* Vectors from NumPy and PyTorch, in float64 (vectors/make_vectors.py), held to the bounds. */
+/* Comparison with results of NumPy and PyTorch in float64 (vectors/make_vectors.py), within the bounds. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -7,7 +7,7 @@ import { outputBound, ulp } from './reference.js';
 
 const unpack = (Type, text) => new Type(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
 
-/* What float64 without compensation is itself off by, relative to the output, on the data that lie far from zero. */
+/* The error of float64 without compensation itself, relative to the output, on the data far from zero. */
 const OWN_ERROR = 2 ** -27;
 
 for (const { name, shape, result, momentum, epsilon, training, ...packed } of JSON.parse(

@@ -6,7 +6,7 @@ import { batchNormalization } from '../js/index.js';
 
 const examples = JSON.parse(readFileSync(new URL('vectors/worked-examples.json', import.meta.url), 'utf8'));
 
-/* X is float64 in the examples and float32 in the call: one rounding of each value before, a few after. */
+/* X is float64 in the examples and float32 in the call, so each value is rounded once before, and a few times during the call. */
 const TOLERANCE = 2e-6;
 
 for (const { name, arguments: given, result } of examples)

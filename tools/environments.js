@@ -1,4 +1,4 @@
-/* npm run environments: tries the package everywhere, and writes the tables of docs/environments.md from what was found. */
+/* npm run environments: tests the package in every environment, and writes the results into the tables of docs/environments.md. */
 import { execSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-/* Before the package is packed: makes what it holds beside js/, the types (types/, from the comments) and the CommonJS
- * files (cjs/, for Jest's default and loaders older than Node 20.19) with types of their own. */
+/* Runs before the package is packed. Makes its other folders: types/, from the comments in js/, and cjs/, with CommonJS files for
+ * Jest's default settings and for Node before 20.19, and with types of their own. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -19,7 +19,7 @@ const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/pack
 execFileSync(process.execPath, [tsc, '--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', 'cjs/emitted'], {
   stdio: 'inherit',
 });
-/** Puts the description of each `@typedef` in the source before its type, where editors look for it; the compiler does not. */
+/** Puts the description of each `@typedef` before its type, where editors look for it. The compiler does not put it there. */
 function place(source, emitted) {
   let types = emitted;
   for (const [comment] of source.matchAll(/^\/\*\*\n(?: \*(?!\/).*\n)+ \*\/\n/gm)) {
@@ -34,7 +34,7 @@ function place(source, emitted) {
 }
 
 for (const file of [...ENTRIES, 'arena', 'fold', 'layer', 'moments']) {
-  // TypeScript rejects private names where it compiles for engines older than ES2015, its default up to version 5.
+  // TypeScript rejects private names if it compiles for engines older than ES2015, which is its default up to version 5.
   const [source, emitted] = [`js/${file}.js`, `cjs/emitted/${file}.d.ts`].map((path) => readFileSync(path, 'utf8'));
   const types = place(source, emitted).replace(/^ +#private;\n/gm, '');
   writeFileSync(`types/${file}.d.ts`, types);

@@ -1,6 +1,7 @@
-/* A static server on localhost: serve(folder) → { url, missing, close() }, missing the first hundred paths that were not found.
- * It serves only real files below the folder, no dotfiles, to GET and HEAD, under a local name. Pages under csp/ come with a
- * policy that forbids WebAssembly; `isolated` makes all cross-origin isolated, for finer clocks. */
+/* A static server on localhost: serve(folder) → { url, missing, close() }, where `missing` lists the first hundred paths that
+ * were not found. It only serves regular files below the folder, no dotfiles, to GET and HEAD requests under a local host name.
+ * Pages under csp/ get a policy that forbids WebAssembly. With `isolated`, all pages are cross-origin isolated, so that their
+ * clocks are finer. */
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, isAbsolute, join, relative } from 'node:path';
@@ -21,7 +22,7 @@ const listen = (server, port) =>
   });
 
 /**
- * The real path of `path`, with links followed. One that leaves `root`, or comes to a dotfile there, is refused.
+ * The real path of `path`, with links followed. Throws if it is outside `root` or is a dotfile there.
  * @param {string} root
  * @param {string} path
  */
@@ -44,23 +45,23 @@ export async function freePort() {
  * @param {string} folder
  * @param {object} [options]
  * @param {boolean} [options.isolated]
- * @param {string} [options.under] the path below which the folder's files are, "/some/where"
- * @param {number} [options.port] one that is free if 0
+ * @param {string} [options.under] a path that precedes those of the folder's files, such as "/some/where"
+ * @param {number} [options.port] 0: any free port
  * @param {(path: string, text: string) => string} [options.rewrite] changes an HTML file
- * @param {string} [options.home] where / leads to
+ * @param {string} [options.home] the address to which / redirects
  */
 export async function serve(folder, { isolated = false, under = '', port = 0, rewrite = (_, text) => text, home = '' } = {}) {
   const root = await realpath(folder);
   const missing = [];
   const server = createServer(async ({ url, method, headers }, response) => {
-    // Another name would let a foreign page reach this server by an address that it chose.
+    // If any host name were accepted, a foreign page could reach this server through a name of its own.
     if (!/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i.test(headers.host ?? '')) return void response.writeHead(403).end();
     if (method !== 'GET' && method !== 'HEAD') return void response.writeHead(405, { Allow: 'GET, HEAD' }).end();
     let path = url;
     try {
       if (!url.startsWith('/')) throw new Error('not a path');
       path = decodeURIComponent(new URL(`http://localhost${url}`).pathname);
-      // Two slashes at the start would make a redirect name another host.
+      // With two slashes at the start, a redirect would lead to another host.
       if (!path.startsWith(`${under}/`) || /[/\\]\.|\/\/|\0/.test(path)) throw new Error('outside');
       let file = await realBelow(root, join(root, path.slice(under.length)));
       if ((await stat(file)).isDirectory()) {
@@ -69,7 +70,7 @@ export async function serve(folder, { isolated = false, under = '', port = 0, re
         path += 'index.html';
         file = await realBelow(root, join(file, 'index.html'));
       }
-      // Reading a pipe would wait for a writer. Windows finds a file by a path that ends with a slash.
+      // Reading a pipe would wait for a writer. Windows would find a file even if its path ends with a slash.
       if (path.endsWith('/') || !(await stat(file)).isFile()) throw new Error('not a file');
       const type = TYPES[extname(path) || '.html'] ?? 'application/octet-stream';
       const body = await readFile(file);

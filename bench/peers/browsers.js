@@ -1,5 +1,6 @@
-/* The comparison in real browsers: npm run bench:browsers, or BROWSERS="chromium" npm run bench:browsers to print that of some.
- * Writes results-browsers.json and what write.js makes of it. The page is cross-origin isolated, which makes its clock finer. */
+/* The comparison in real browsers: npm run bench:browsers. Writes results-browsers.json and the files that write.js makes from
+ * it. With BROWSERS="chromium", it only prints the results of the browsers that are named. The page is cross-origin isolated, so
+ * that its clock is finer. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

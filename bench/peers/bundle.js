@@ -1,4 +1,4 @@
-/* Bundles a module of this folder with the other libraries that it imports, for browsers. */
+/* Bundles a module of this folder for browsers, with the libraries that it imports. */
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,8 @@ import { build } from 'esbuild';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
-/** @param {string} module a file of this folder @param {string} folder receives it under its name, and the libraries' WebAssembly */
+/** @param {string} module a file of this folder @param {string} folder receives the bundle, under the same name, and the
+ * libraries' WebAssembly */
 export async function bundle(module, folder) {
   await build({
     entryPoints: [join(here, module)],

@@ -1,7 +1,7 @@
-/* The contenders in JavaScript, each at its best: from a problem (cases.js) to its calls by name, each with the arrays that it last
- * returned, laid out as X is: the output, or the three gradients. A call that ends in "alone" or "arena" computes on data that lie
- * on the contender's side already, and leaves its result there. What `fill` does comes before the first run.
- * Runs in Node and in pages. */
+/* The contenders in JavaScript, each called in the way that suits it best. Each function takes a problem (cases.js) and returns
+ * calls by name. `run` runs a call, and `output` returns its last results in X's layout: the output, or the three gradients.
+ * `fill`, if there is one, must be called before the first run. A call whose name ends in "alone" or "arena" computes on data
+ * that are already in the contender's memory, and leaves its result there. Runs in Node and in pages. */
 import { callOf, dimensionsOf } from '../cases.js';
 import { batchNormalizationModel } from './onnx.js';
 
@@ -16,14 +16,15 @@ function remembered(call) {
   };
 }
 
-/** Both ways to call what is called as the package's functions are (callOf). */
+/** The calls with a reused output and with a fresh one, of functions that take the same arguments as the package's (see callOf). */
 export function twoWays(name, functions, given) {
   const out = new Float32Array(given.X.data.length);
   const way = (options) => remembered(callOf(functions, given, options));
   return { [`${name}, out`]: way({ out }), [`${name}, fresh`]: way({}) };
 }
 
-/** From tensor to tensor of one arena; and in place there, which a gradient would make another one in every call. */
+/** The calls from tensor to tensor of one arena, and in place. (Not for gradients: in place, each call would take the result of
+ * the last one as its gradOutput.) */
 export function inArena(name, functions, Arena, given) {
   const { X, gradOutput } = given;
   const arena = new Arena((gradOutput ? 3 : 2) * (X.data.byteLength + 64));
@@ -40,7 +41,7 @@ export function inArena(name, functions, Arena, given) {
   return calls;
 }
 
-/** The channels are ONNX's second dimension: where they are the last, all before them count as one. */
+/** In ONNX the channels are the second dimension. If they are the last one, all dimensions before them are merged into one. */
 export async function onnxruntime(name, ort, given, options, { reuses, layers }) {
   const { X, rest } = given;
   const [gamma, beta, mean, variance, momentum, epsilon, training] = rest;
@@ -67,7 +68,8 @@ export async function onnxruntime(name, ort, given, options, { reuses, layers })
     },
   };
   if (reuses) calls[`${name}, out`] = { run: () => one.run(feeds, fetches), output: () => [out] };
-  // Nine layers less one, by eight: into the same output where that goes, as new pages cost more than a layer.
+  // The time of computation alone is that of nine layers less that of one, divided by eight. The output is reused if possible,
+  // because new pages of memory cost more than a layer.
   if (layers && X.data.length <= 2 ** 23) {
     const nine = await open(9);
     calls[`${name}, nine layers${reuses ? ', out' : ''}`] = {
@@ -78,17 +80,17 @@ export async function onnxruntime(name, ort, given, options, { reuses, layers })
   return calls;
 }
 
-/** TensorFlow.js wants channels last: all is given to it so. It has no gradient by itself: what takes it computes the output too. */
+/** TensorFlow.js wants channels last, so its data are given in that layout. Its gradient cannot be computed without the output. */
 export async function tensorflow(tf, backend, given) {
   const { X, rest, gradOutput, options } = given;
-  // For the next larger tensor they take from ten seconds to minutes, and several copies of it.
+  // On the next larger tensor they take from ten seconds to minutes, and memory for several copies of it.
   const most = { cpu: gradOutput ? 4 : 32, wasm: gradOutput ? 32 : Infinity }[backend];
   if (X.data.byteLength > most * 2 ** 20) throw new Error(`left out above ${most} MB`);
   await tf.setBackend(backend);
   await tf.ready();
   const { batch, channels, spatial } = dimensionsOf(given);
   const last = [batch, 1, spatial, channels];
-  /** Channels last, or back. */
+  /** Moves the channels to the end, or back. */
   const moved = (values, toLast) => {
     if (spatial === 1) return values;
     const result = new Float32Array(values.length);
@@ -124,7 +126,7 @@ export async function tensorflow(tf, backend, given) {
   return {
     [`${name}, fresh`]: {
       run: () => {
-        tf.setBackend(backend); // the other one may be in use; there already, it is synchronous
+        tf.setBackend(backend); // the other backend may be in use; this one is ready, so the change is synchronous
         tf.tidy(() => {
           found = compute(...tensors()).map((y) => y.dataSync());
         });
@@ -138,7 +140,7 @@ export async function tensorflow(tf, backend, given) {
           compute(...there);
         });
       },
-      // The same again, as its results are let go. (tidy would look for tensors in all values of what it is returned.)
+      // Computes again, because `run` keeps no results. (tidy would search a returned array for tensors, value by value.)
       output: () => {
         let values;
         tf.tidy(() => {

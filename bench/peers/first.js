@@ -1,4 +1,4 @@
-/* One small call of one contender, in a process that does no more: node first.js NAME. Without a name, what all have in common. */
+/* A process that makes one small call of one contender: node first.js NAME. Without a name, it only does what all of them need. */
 import { problem } from '../cases.js';
 import { CONTENDERS } from './node.js';
 
@@ -8,5 +8,5 @@ if (name !== undefined) {
   const calls = await CONTENDERS[name].prepare(given, ['fresh']);
   await calls[`${name}, fresh`].run();
 }
-// Some would not end by themselves; to end at once takes longer than after a turn of the loop.
+// Some contenders keep the process alive. Exiting right away takes longer than exiting after a turn of the event loop.
 setImmediate(() => process.exit());

@@ -1,17 +1,19 @@
-/* Times the calls of several contenders on one problem, verified first, by turns. Runs in Node and in pages. */
+/* Verifies the calls of several contenders on one problem, then times them alternating. Runs in Node and in pages. */
 import { sizeOf } from '../../tests/data.js';
 import { arrayOf, largestError } from '../cases.js';
 import { COPY } from '../samples.js';
 
-/** From how many units in the last place on results are wrong. Long sums in float32, as others' gradients are, lose most digits. */
+/** Results with a larger error, in units in the last place, are wrong. Other libraries' gradients sum in float32, where long sums
+ * lose most of their digits. */
 export const WRONG = { forward: 2 ** 14, gradient: 2 ** 20 };
 
 /**
  * @param {object} given a problem (cases.js)
- * @param {Record<string, (given: object) => Promise<Record<string, object>>>} prepares what makes each contender's calls
- * @param {{ seconds: number, sample: number, progress?: (part: number) => void }} how in all, and nanoseconds that a sample
- *   takes at least; progress is told how much is done
- * @returns calls: by name their samples, in nanoseconds a call, and largest error; failures: why a contender has none
+ * @param {Record<string, (given: object) => Promise<Record<string, object>>>} prepares functions that make each contender's calls
+ * @param {{ seconds: number, sample: number, progress?: (part: number) => void }} how seconds in total, and the least nanoseconds
+ *   per sample; progress receives the share that is done
+ * @returns calls: by name, the samples in nanoseconds per call, and the largest error; failures: the reason why a call or a
+ *   contender is missing
  */
 export async function measure(given, prepares, { seconds, sample, progress = () => {} }) {
   const n = sizeOf(given.shape);
@@ -51,11 +53,11 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
   }
   const inner = {};
   const last = {};
-  // Preparation is as long as it is; what follows is shown as a third and two thirds.
+  // Progress is a third for warming up, and two thirds for measuring. Preparation is not shown, since its length is unknown.
   const warmed = () => Object.keys(inner).length / Object.keys(times).length / 3;
   for (const [name, time] of Object.entries(times)) {
-    // Warm: 50 samples, or half a second, of as many calls as the clock can tell, which may be off by a millisecond either way;
-    // then as many as fill a sample.
+    // Warm up for 50 samples or half a second. Each sample has enough calls for a clock that may be off by a millisecond either
+    // way. After that, it has enough calls to last as long as a sample should.
     const end = performance.now() + 500;
     let count = Math.max(1, Math.ceil(2e4 / n));
     for (let k = 0; k < 50 && performance.now() < end; k++) {
@@ -65,7 +67,7 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
     progress(warmed());
     inner[name] = Math.max(1, Math.ceil(sample / Math.max(last[name], 1)));
   }
-  // What allocates takes turns among itself: its buffers are freed in the next one's time.
+  // Calls that allocate alternate among themselves, because their buffers are freed while the next call is timed.
   const begun = performance.now();
   const allocates = (name) => !(name === COPY || /, (out|arena.*)$/.test(name));
   const names = Object.keys(calls);
@@ -75,9 +77,9 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
       progress(1 / 3 + (2 / 3) * Math.min(1, (performance.now() - begun) / (1000 * seconds)));
       for (let k = 0; k < group.length; k++) {
         const name = group[(k + round) % group.length];
-        // What takes a second or more is timed once.
+        // A call that takes a second or more is timed once.
         if (last[name] > 1e9 && round > 0) continue;
-        if (last[name] < 1e8) await times[name](1); // untimed: what came before leaves the caches to it
+        if (last[name] < 1e8) await times[name](1); // not timed: fills the caches with this call's data
         result[name].samples.push(await times[name](inner[name]));
       }
     }

@@ -1,4 +1,4 @@
-/* The contenders as Node runs them, the native ones included. */
+/* The contenders in Node, including the native ones. */
 import { spawn } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -16,7 +16,7 @@ const require = createRequire(import.meta.url);
 const versionOf = (name) =>
   JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version;
 
-/** The gradients of TensorFlow.js's operations: they are in modules that Node cannot import as they are. */
+/** Registers the gradients of TensorFlow.js's operations, which are in modules that Node cannot import without bundling. */
 function registerGradients() {
   const { outputFiles } = buildSync({
     stdin: {
@@ -44,11 +44,11 @@ function withTensorflow(backend, problem) {
   return tensorflow(tf, backend, problem);
 }
 
-/** NumPy and PyTorch, if there: native.py. Their calls time themselves. */
+/** The Python that runs NumPy and PyTorch (native.py), if they are installed. Their calls are timed inside Python. */
 export const PYTHON = process.env.PYTHON ?? '/usr/bin/python3';
 
-/* PyTorch takes no output. With these settings of malloc, which its users are advised to have likewise, an output gets the
- * memory of the one before: that is its reuse. */
+/* PyTorch's function has no argument for the output. With these settings of malloc, similar to those that its users are advised
+ * to choose, an output gets the memory of the previous one: that is how PyTorch reuses outputs. */
 const REUSING = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: String(2 ** 40), MALLOC_TOP_PAD_: String(2 ** 28) };
 
 function python(library, env) {
@@ -72,7 +72,7 @@ function python(library, env) {
   };
 }
 
-/* The native ones' data. What a run does not close goes with the process. */
+/* Data for the native contenders. Files that a run leaves behind are removed when the process exits. */
 const scratch = mkdtempSync(join(tmpdir(), 'batchnorm-peers-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 let files = 0;
@@ -119,8 +119,8 @@ async function native(library, given, ways = ['out', 'fresh']) {
 
 const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
 
-/** What each peer is, whether it has no gradient, and how its calls are made: all, or the ways that are named, where others would cost
- * time or memory. */
+/** Each contender's version, whether it lacks a gradient, and a function that makes its calls. That function makes all calls, or
+ * only the ways that are named, if the others would cost time or memory. */
 export const CONTENDERS = {
   batchnorm: {
     version: 'this',
@@ -139,7 +139,7 @@ export const CONTENDERS = {
     async prepare(problem) {
       const ort = await import('./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs');
       ort.env.wasm.numThreads = 1;
-      // An output given beforehand is left unwritten by its wasm backend: there is no reuse.
+      // Its wasm backend does not write to an output that it is given, so outputs cannot be reused.
       return onnxruntime('onnxruntime-web', ort, problem, { executionProviders: ['wasm'] }, { reuses: false, layers: true });
     },
   },
@@ -161,7 +161,7 @@ export const CONTENDERS = {
   NumPy: { native: true, forwardOnly: true, prepare: (problem, ways) => native('NumPy', problem, ways) },
 };
 
-/** A native peer's version, null if it is not installed. */
+/** A native contender's version; null if it is not installed. */
 export async function nativeVersion(library) {
   const { ask, close } = python(library, {});
   try {

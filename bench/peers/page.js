@@ -1,4 +1,4 @@
-/* The comparison in a page: one case, that of the address's query. Leaves its results in globalThis.report. */
+/* The comparison in a page: runs the case that the query of the address names, and leaves the results in globalThis.report. */
 
 import '@tensorflow/tfjs-core/dist/register_all_gradients';
 import { Arena, backend, batchNormalization, batchNormalizationGradient } from '../../js/index.js';

@@ -1,7 +1,7 @@
 /* This package against other libraries: npm run bench:peers [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
- * Each case runs in a process of its own, and each library once more in a process alone with the copy. Results are verified before
- * they are timed; variants alternate; times are medians. Writes results.json and what write.js makes of it, unless --quick or shapes are
- * given. */
+ * Each case runs in a process of its own. In addition, each library runs in a process with nothing but the copy. Results are
+ * verified before they are timed. Variants alternate. Times are medians. Writes results.json and the files that write.js makes
+ * from it, unless --quick or shapes are given. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -29,7 +29,7 @@ const measureCase = ({ place, mode, contenders, seconds }) =>
     { seconds, sample: 2e5 },
   );
 
-/** The largest error on data on which batch normalization commonly loses its digits. */
+/** Data on which batch normalization commonly loses digits. */
 const HARD = {
   'mean 0, deviation 1': () => normalTensor([4, 8, 64, 64], 1),
   'mean 10⁴, deviation 10⁻²': () => normalTensor([4, 8, 64, 64], 2, 1e4, 1e-2),
@@ -62,7 +62,7 @@ async function exactness({ contenders, mode }) {
   return errors;
 }
 
-/** What it does with a gamma that is one too short. */
+/** Describes what a contender does with a gamma that is one value too short. */
 async function wrongGamma({ contender }) {
   const { rest, ...given } = problem([2, 3, 4, 4], false);
   try {
@@ -76,10 +76,10 @@ async function wrongGamma({ contender }) {
   }
 }
 
-/** What memory is measured on: 24.5 MB. */
+/** The shape on which memory is measured: 24.5 MiB. */
 const MEMORY = [8, 64, 112, 112];
 
-/** The most memory resident in three calls. */
+/** The peak of resident memory, in bytes, during three calls; without a contender, that of the bare process. */
 async function memory({ contender }) {
   if (contender === null) return process.memoryUsage.rss();
   const given = problem(MEMORY, true);
@@ -109,7 +109,7 @@ function inProcess(task, given) {
 
 /* ---- all of it ---------------------------------------------------------------------------------------------------- */
 
-/** Bytes that a browser downloads, gzipped. */
+/** The bytes that a browser downloads for each library, gzipped. */
 function downloads() {
   const bundle = (contents) => {
     const { outputFiles } = buildSync({
@@ -146,7 +146,7 @@ function startUp(contenders) {
     execFileSync(process.execPath, [fileURLToPath(new URL('first.js', import.meta.url)), ...name], { stdio: 'ignore' });
     return performance.now() - begin;
   };
-  // They alternate, since what comes after a large process starts late; '' is the bare runtime.
+  // They alternate, because a process that follows a large one starts later. '' is the bare runtime.
   const names = ['', ...contenders];
   const samples = Object.fromEntries(names.map((name) => [name, []]));
   for (let k = 0; k < 11; k++)
@@ -205,7 +205,7 @@ async function main() {
         const [low, mid, high] = quartiles(samples).map((time) => (time / sizeOf(shape)).toFixed(3));
         console.log(
           name.padEnd(36),
-          `${mid} ns a value [${low}–${high}]`.padEnd(36),
+          `${mid} ns per value [${low}–${high}]`.padEnd(36),
           error === null ? '' : `${error.toFixed(2)} ULP`,
         );
       }

@@ -20,7 +20,7 @@ const middle = (numbers) => {
   return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 };
 
-/** Three digits, in the unit in which they lie between 1 and 1000. */
+/** A value with three digits, in the unit in which it is between 1 and 1000. */
 const scaled = (value, units) => {
   const [size, unit] = units.find(([size]) => Number((value / size).toPrecision(3)) < 1000) ?? units.at(-1);
   return `${(value / size).toPrecision(3)} ${unit}`;
@@ -37,7 +37,7 @@ const download = (bytes) =>
     [1e3, 'kB'],
     [1e6, 'MB'],
   ]);
-/** What a process takes more than another varies by about this much from run to run. */
+/** The difference between two processes varies by about 1 MiB from run to run. */
 const memory = (bytes) => (bytes < MIB ? '< 1 MiB' : `${(bytes / MIB).toPrecision(3)} MiB`);
 const milliseconds = (time) => (time < 1 ? '< 1 ms' : `${time.toFixed(0)} ms`);
 const factor = (ratio) => {
@@ -49,7 +49,7 @@ const ulps = (error) => {
   if (error === null || !Number.isFinite(error)) return 'NaN';
   return error < 1000 ? error.toFixed(1) : Number(error.toPrecision(1)).toLocaleString('en-US');
 };
-/** The middle of some ratios, and their range. */
+/** The median of some ratios, and their range. */
 const spread = (ratios) => {
   if (ratios.length === 0) return '–';
   return `${factor(middle(ratios))} (${factor(Math.min(...ratios))} to ${factor(Math.max(...ratios))})`;
@@ -61,7 +61,7 @@ const table = (head, rows) => [head, head.map(() => '---'), ...rows].map((row) =
 
 /* ---- what was measured -------------------------------------------------------------------------------------------- */
 
-/** Nanoseconds of the best of a contender's calls: in its arena or with reuse where it has that, or fresh. */
+/** Nanoseconds of a contender's call. 'out' is a call with a reused output, and 'arena' one in an arena, if it has that. */
 function time(results, contender, kind) {
   const reused = results[`${contender}, out`];
   const fresh = results[`${contender}, fresh`];
@@ -70,7 +70,8 @@ function time(results, contender, kind) {
   return call === undefined ? null : median(call);
 }
 
-/** Computation alone: on the contender's side already, or where nothing is copied the call itself. */
+/** Nanoseconds of computation alone, on data that are already in the contender's memory. If a contender copies nothing, that is
+ * its call. */
 function timeAlone(results, contender) {
   if (results[`${contender}, arena`]) return median(results[`${contender}, arena`]);
   if (results[`${contender}, alone`]) return median(results[`${contender}, alone`]);
@@ -80,13 +81,13 @@ function timeAlone(results, contender) {
   ])
     if (results[`${contender}, ${layers}`]) {
       const eight = median(results[`${contender}, ${layers}`]) - median(results[`${contender}, ${layer}`]);
-      // Less than nothing is noise.
+      // A negative time is noise.
       return eight > 0 ? eight / 8 : null;
     }
   return ['PyTorch', 'NumPy', 'plain JS'].includes(contender) ? time(results, contender, 'out') : null;
 }
 
-/** Those that were called in a mode: some have no gradient. */
+/** The contenders that were called in a mode, since some have no gradient. */
 const contendersOf = ({ cases, versions }, mode) =>
   Object.keys(versions).filter((name) =>
     cases.some(
@@ -97,7 +98,7 @@ const contendersOf = ({ cases, versions }, mode) =>
 
 const isLarge = ({ n }) => 4 * n >= MIB / 2;
 
-/** How many times this package's time a peer takes, in each case of a mode where both were timed. */
+/** A contender's time divided by this package's, for each case of a mode in which both were timed. */
 const ratios = (cases, mode, peer, timeOf) =>
   cases
     .filter((each) => each.mode === mode)
@@ -110,13 +111,13 @@ const together =
   (kind) =>
   ({ together: results }, name) =>
     time(results, name, kind);
-/** Each in a process of its own, in copies of that process: the clock may differ from one process to the next. */
+/** Each library in a process of its own. Times are divided by a copy's in that process, because the clock may differ between processes. */
 const apart = ({ alone }, name) => {
   const call = alone[name] && time(alone[name], name, 'out');
   return call ? call / median(alone[name][COPY]) : null;
 };
 
-/** A row per peer, a column per mode: the middle of the ratios and their range. */
+/** One row per contender and one column per mode: the median of the ratios, and their range. */
 function ratiosTable({ cases, versions }, timeOf) {
   const peers = Object.keys(versions).slice(1);
   return table(
@@ -125,7 +126,7 @@ function ratiosTable({ cases, versions }, timeOf) {
   );
 }
 
-/** On how many shapes this package is the fastest, and which is elsewhere. */
+/** On how many shapes this package is the fastest, and which contenders are on the others. */
 function fastest({ cases, versions }, mode, kind) {
   const wins = new Map();
   const chosen = cases.filter((each) => each.mode === mode);
@@ -140,7 +141,7 @@ function fastest({ cases, versions }, mode, kind) {
   return `${own} of ${chosen.length} in ${wordOf(mode)}${others.length > 0 ? ` (${listed(others)})` : ''}`;
 }
 
-/** One mode, every contender: time, and how many times ours that is; the fastest in bold. */
+/** Every contender's time in one mode, and how many times this package's time that is. The fastest is bold. */
 function timesTable({ cases, versions }, mode, kind) {
   const contenders = contendersOf({ cases, versions }, mode);
   const rows = cases
@@ -161,7 +162,7 @@ function timesTable({ cases, versions }, mode, kind) {
   return table(['shape', ...contenders.map(labelOf)], rows);
 }
 
-/** Computation alone: this package's in an arena, and the others in multiples of that. */
+/** Times of computation alone: this package's in an arena, and the others in multiples of that. */
 function aloneTable({ cases, versions }, mode) {
   const peers = contendersOf({ cases, versions }, mode).slice(1);
   const inPlace = (results) => results['batchnorm, arena in place'];
@@ -184,7 +185,7 @@ function aloneTable({ cases, versions }, mode) {
   );
 }
 
-/** This package's calls in plain copies of X, of the large shapes. */
+/** This package's times on the large shapes, divided by the time of a plain copy of X. */
 function copiesTable({ cases }) {
   const places = cases.filter((each) => each.mode === MODES[0] && isLarge(each));
   const rows = places.map((place) => [
@@ -200,16 +201,16 @@ function copiesTable({ cases }) {
 
 /* ---- what follows from it ----------------------------------------------------------------------------------------- */
 
-/** The data whose errors stand first. */
+/** The data whose errors the README and the conclusion state. */
 const FAR = 'mean 10⁴, deviation 10⁻²';
 
-/** Milliseconds to the first result, beyond the fastest start of all: nothing can start faster than the bare runtime. */
+/** Milliseconds to the first result. If noise makes a contender faster than the bare runtime, the fastest one counts as 0. */
 function firstResults(startUp) {
   const least = Math.min(0, ...Object.values(startUp));
   return Object.fromEntries(Object.entries(startUp).map(([name, time]) => [name, time - least]));
 }
 
-/** Nanoseconds per value, the middle of the large shapes that all of `names` computed. */
+/** Nanoseconds per value: the median over the large shapes that all of `names` computed. */
 function perValue({ cases }, mode, names) {
   const all = cases.filter(
     (each) => each.mode === mode && isLarge(each) && names.every((name) => time(each.together, name, 'out') !== null),
@@ -220,7 +221,7 @@ function perValue({ cases }, mode, names) {
   };
 }
 
-/** The README's table: what decides, against the two libraries that most would choose. */
+/** The README's table: the figures that decide, compared with the two libraries that most would choose. */
 function firstTable(results) {
   const { downloads, startUp, exactness, machine, revision, note } = results;
   const names = ['batchnorm', 'onnxruntime-web', 'tfjs-wasm'];
@@ -230,7 +231,7 @@ function firstTable(results) {
   return `${table(
     ['', '**batchnorm**', 'onnxruntime-web', 'TensorFlow.js (WebAssembly)'],
     [
-      row('download, gzipped', (name) => download(downloads[name])),
+      row('download of everything, gzipped', (name) => download(downloads[name])),
       row('first result, after Node’s own start', (name) => milliseconds(first[name])),
       row('training, per million values', (name) => duration(training.of(name) * 1e6)),
       row('largest error on data with mean 10⁴, deviation 10⁻²', (name) => `${ulps(exactness.training[name][FAR])} ULP`),
@@ -241,7 +242,7 @@ Measured on ${sentenceOfMachine(machine.replace(/ \(.*/, ''), note)}. One thread
 ${training.count} shapes. A ULP is one unit in the last place of a float32.`;
 }
 
-/** The README with its table written again. */
+/** The README with its table replaced. */
 export function withFirstTable(readme, results) {
   const [begin, end] = ['<!-- comparison -->\n', '\n<!-- end -->'];
   const [from, to] = [readme.indexOf(begin) + begin.length, readme.indexOf(end)];
@@ -251,7 +252,7 @@ export function withFirstTable(readme, results) {
 
 const sentenceOfMachine = (machine, note) => `${machine}${note ? `: ${note}` : ''}`;
 
-/** What the tables come to. */
+/** The conclusion from the tables. */
 function conclusion(results) {
   const { cases, versions, exactness, wrongGamma, downloads, peakMemory } = results;
   const large = { versions, cases: cases.filter(isLarge) };
@@ -403,7 +404,7 @@ ${table(
 `;
 }
 
-/** What browsers found: bench/peers/browsers.js. */
+/** The page of the results in browsers (browsers.js). */
 export function browserComparison({ machine, note, revision, browsers }) {
   const contenders = ['batchnorm', 'plain JS', 'onnxruntime-web', 'tfjs-wasm'];
   const versions = Object.fromEntries(contenders.map((each) => [each, '']));
@@ -452,7 +453,7 @@ ${sections.join('\n\n')}
 
 const COLORS = ['#e4572e', '#8d99ae', '#2a9d8f', '#457b9d', '#b5838d', '#cdb4a0', '#e9a23b', '#7b6cc4'];
 
-/** Nanoseconds per value of each contender on each shape, a dot each, on a logarithmic axis. */
+/** A plot with one dot per contender and shape: nanoseconds per value, on a logarithmic axis. */
 export function plot({ cases, versions, machine, note }, { mode, dark }) {
   const contenders = contendersOf({ cases, versions }, mode);
   const colors = contenders.map((name) => COLORS[Object.keys(versions).indexOf(name)]);

@@ -1,5 +1,5 @@
-/* The other libraries of the web, as contenders (measure.js): in a page or a worker, bundled by bundle.js with their
- * WebAssembly beside. */
+/* The other libraries for browsers as contenders (see measure.js), in a page or a worker. bundle.js bundles them, and puts their
+ * WebAssembly next to the bundle. */
 import * as tfWasm from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import * as ort from 'onnxruntime-web/wasm';

@@ -1,5 +1,5 @@
-/* Writes what follows from results.json and results-browsers.json, without measuring: node bench/peers/write.js. That is the pages of
- * the comparison, their plots, and the README's table. A test compares them. */
+/* Writes the pages of the comparison, their plots and the README's table from results.json and results-browsers.json, without
+ * measuring: node bench/peers/write.js. A test checks that these files are up to date. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { MODES } from '../cases.js';

@@ -1,5 +1,5 @@
 /* The package in real browsers, without a bundler: npm run test:browsers, or BROWSERS="chromium webkit" npm run test:browsers.
- * A missing browser fails the run, unless those to use are named. */
+ * Without BROWSERS, a missing browser fails the run. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { serve } from '../../tools/serve.js';
@@ -7,7 +7,7 @@ import { compareTable, found, project } from '../package/packed.js';
 import { all, engines, launch } from './drivers.js';
 
 const page = (script) => `<!doctype html><meta charset="utf-8"><title>batchnorm</title>${script}`;
-/* The package's files as they are: no import map, no bundler. */
+/* Imports the package's own files: no import map, no bundler. */
 const module = (up) => `import * as batchnorm from '${up}node_modules/batchnorm/js/index.js';
 import * as plain from '${up}node_modules/batchnorm/js/index-plain.js';
 import { run } from '${up}conformance.js';
@@ -60,4 +60,4 @@ for (const engine of engines)
     assert.ok(browser.name);
   });
 
-test('docs/environments.md lists all of these', () => compareTable('browsers', !all));
+test('docs/environments.md lists all these environments', () => compareTable('browsers', !all));

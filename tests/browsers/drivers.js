@@ -1,6 +1,6 @@
-/* Three real browsers behind one interface: launch(engine) → { name, visit(url), open(url), close() }. visit waits for a page's
- * report; open gives the page to act on, { evaluate, click, press, drag, upload, go, back, reload, screenshot, close }. Chromium and
- * Firefox are driven by puppeteer, WebKitGTK's MiniBrowser by W3C WebDriver over HTTP. */
+/* Three real browsers with one interface: launch(engine) → { name, visit(url), open(url), close() }. visit waits for a page's report.
+ * open returns a page to drive: { evaluate, click, press, drag, upload, go, back, reload, screenshot, close }. Puppeteer drives Chromium
+ * and Firefox, W3C WebDriver over HTTP drives WebKitGTK's MiniBrowser. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { freePort } from '../../tools/serve.js';
 
 const MINI_BROWSER = '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser';
 
-/** What each engine needs, and the Debian packages that have it. */
+/** The programs that each engine needs, and their Debian packages. */
 const ENGINES = {
   chromium: { files: [process.env.CHROMIUM ?? '/usr/bin/chromium'], packages: 'chromium', launch: launchPuppeteer },
   firefox: { files: [process.env.FIREFOX ?? '/usr/bin/firefox-esr'], packages: 'firefox-esr', launch: launchPuppeteer },
@@ -24,11 +24,11 @@ const ENGINES = {
 };
 const known = Object.keys(ENGINES);
 const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
-/** Whether all engines are to be used, or those that BROWSERS names, as in BROWSERS="chromium firefox". */
+/** Whether all engines are used, or only those in BROWSERS, as in BROWSERS="chromium firefox". */
 export const all = named.length === 0;
 export const engines = all ? known : named;
 
-/** Fails with the command that installs it if a browser is missing. */
+/** Launches a browser. If it is missing, fails with the command that installs it. */
 export function launch(engine, options = {}) {
   const { files, packages, launch: start } = ENGINES[engine] ?? assert.fail(`no engine ${engine}: ${known.join(', ')}`);
   for (const file of files)
@@ -59,13 +59,13 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
     browser: engine === 'firefox' ? 'firefox' : 'chrome',
     executablePath,
     headless: true,
-    // A camera that is none, and is not asked for.
+    // A fake camera, used without asking for permission.
     extraPrefsFirefox: { 'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true },
     args: engine === 'firefox' ? [] : flags.split(' ').concat(withoutSimd ? ['--js-flags=--no-enable-ssse3'] : []),
   });
   return {
     name: (await browser.version()).replace('/', ' '),
-    /** Where Chromium can be driven by others. */
+    /** The port at which other programs can drive Chromium. */
     port: Number(new URL(browser.wsEndpoint()).port),
     async visit(url, seconds = 120) {
       const page = await browser.newPage();
@@ -85,7 +85,7 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
       const page = await browser.newPage();
       await page.setViewport({ width, height });
       await page.goto(url);
-      /** Has the page go elsewhere by itself: in Firefox the driver's own ways wait in vain for addresses with a fragment, and for kept pages. */
+      /** Makes the page navigate: in Firefox the driver's own navigation hangs on addresses with a fragment, and on cached pages. */
       const leave = async (run, ...args) => {
         await page.evaluate(() => {
           globalThis.left = true;
@@ -93,7 +93,7 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
         await page.evaluate(run, ...args);
         for (let k = 0; k < 300; k++) {
           await setTimeout(100);
-          // While one page goes, there is none to ask.
+          // During the navigation there is no page to ask.
           const there = await page.evaluate(() => !globalThis.left && document.readyState === 'complete').catch(() => false);
           if (there) return;
         }
@@ -106,7 +106,7 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
           if (selector) await page.focus(selector);
           await page.keyboard.press(key);
         },
-        /** From one place of an element to another, both as parts of its width and height. */
+        /** Drags between places of an element, which are fractions of its width and height. */
         async drag(selector, ...places) {
           const node = await page.$(selector);
           await node.scrollIntoView();
@@ -124,7 +124,7 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
           await setTimeout(500);
         },
         reload: () => leave(() => void globalThis.setTimeout(() => location.reload())),
-        /** Of an element, or of the whole page. */
+        /** A screenshot of an element, or of the whole page. */
         screenshot: async (selector, path) =>
           selector ? (await page.$(selector)).screenshot({ path }) : page.screenshot({ path, fullPage: true }),
         close: () => page.close(),
@@ -134,7 +134,7 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
   };
 }
 
-/** The keys that tests press, as WebDriver has them. */
+/** The keys that tests press, with their WebDriver codes. */
 const KEYS = {
   Tab: '\ue004',
   Enter: '\ue007',
@@ -148,7 +148,7 @@ const KEYS = {
 const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 
 async function launchWebKit(binary, { withoutSimd = false }) {
-  // Xvfb looks for a free display itself, and says which when it is ready.
+  // Xvfb chooses a free display itself, and prints its number when it is ready.
   const screen = spawn('Xvfb', ['-displayfd', '1', '-screen', '0', '1280x1900x24'], { stdio: ['ignore', 'pipe', 'ignore'] });
   const [display] = await once(screen.stdout, 'data');
   const env = { ...process.env, DISPLAY: `:${String(display).trim()}`, LC_ALL: 'en_US.UTF-8' };
@@ -179,7 +179,7 @@ async function launchWebKit(binary, { withoutSimd = false }) {
     const session = `/session/${sessionId}`;
     const find = async (selector) =>
       (await ask('POST', `${session}/element`, { using: 'css selector', value: selector }))[ELEMENT];
-    // At once, as the driver does not wait for a smooth scroll's end.
+    // Without animation, since the driver does not wait until a smooth scroll ends.
     const bring = (selector, then = '') =>
       ask('POST', `${session}/execute/sync`, {
         script: `const element = document.querySelector(arguments[0]);
@@ -240,7 +240,7 @@ async function launchWebKit(binary, { withoutSimd = false }) {
           upload: async (selector, ...files) =>
             ask('POST', `${session}/element/${await find(selector)}/value`, { text: files.join('\n') }),
           async screenshot(selector, path) {
-            // All of the window: an element's own picture is black beyond what was on the screen.
+            // Of the whole window: a screenshot of the element alone is black where it was off the screen.
             await bring(selector, 'element.scrollIntoView({ behavior: "instant", block: "start" })');
             const png = await ask('GET', `${session}/screenshot`);
             await writeFile(path, Buffer.from(png, 'base64'));

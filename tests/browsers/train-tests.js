@@ -1,9 +1,9 @@
-/* "Train it", driven as a visitor would. */
+/* Tests of "Train it", used the way a visitor would. */
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import { createTraining } from '../../demo/network.js';
 
-/** What the page's controls say at first. */
+/** The initial state of the controls. */
 const DEFAULT = { data: 'spirals', rate: 0.5, size: 128, depth: 8, seed: 1 };
 
 /** @param {import('node:test').TestContext} t @param {object} page the demo, as visitor() of demo.js gives it */
@@ -27,7 +27,7 @@ export async function testTraining(t, page) {
   const press = async (selector, key, count = 1) => {
     for (let k = 0; k < count; k++) await page.press(selector, key);
   };
-  /** Once what is on its way has arrived, nothing moves any more. */
+  /** After pending updates, nothing may change any more. */
   const assertStill = async (message) => {
     let { step } = await read();
     for (let k = 0; k < 5; k++) {
@@ -39,13 +39,13 @@ export async function testTraining(t, page) {
     assert.fail(`${message}: still training at step ${step}`);
   };
 
-  await t.test('Train it: it starts in view, and learns where the one without does not', async () => {
-    // Sections above it may take their room only now.
+  await t.test('Train it: it starts in view; only the network with batch normalization learns', async () => {
+    // Sections above it may still be growing.
     await page.until(() => {
       document.querySelector('#train .trials').scrollIntoView({ behavior: 'instant', block: 'center' });
       return document.querySelector('#train-count').textContent !== 'Step 0';
     });
-    // From the beginning: it may have been in view for a while.
+    // Starts again, since it may have been in view for a while.
     await press('#train-seed', 'ArrowRight');
     await press('#train-seed', 'ArrowLeft');
     await page.until(() => Number(document.querySelector('#train-count').textContent.replace('Step ', '')) < 40);
@@ -63,7 +63,7 @@ export async function testTraining(t, page) {
     assert.match(label, /^With batch normalization, step \d+: \d+ % correct$/);
   });
 
-  await t.test('Train it: frames and answers while it trains', async () => {
+  await t.test('Train it: the page keeps drawing and responding while it trains', async () => {
     const { gaps, answer } = await page.evaluate(async () => {
       const frame = () => new Promise(requestAnimationFrame);
       const times = [await frame()];
@@ -100,7 +100,7 @@ export async function testTraining(t, page) {
     assert.deepEqual((await read()).losses, [null, null], 'no loss before the first step');
   });
 
-  await t.test('Train it: the same seed gives the same losses, those of Node', async () => {
+  await t.test('Train it: the same seed gives the same losses, which are those of Node', async () => {
     const losses = async () => {
       const seen = [];
       await page.click('#train-reset');
@@ -117,7 +117,7 @@ export async function testTraining(t, page) {
     const advance = createTraining(DEFAULT);
     first.forEach((pair, k) => {
       const expected = advance(1).networks.map(({ loss }) => loss);
-      // Engines' exponentials differ in the last digit.
+      // The exponential differs between engines in the last digit.
       pair.forEach((loss, which) => void assert.ok(Math.abs(loss - expected[which]) < 0.002, `${k}: ${pair}, not ${expected}`));
     });
     await press('#train-seed', 'ArrowRight');
@@ -125,7 +125,7 @@ export async function testTraining(t, page) {
     await press('#train-seed', 'ArrowLeft');
   });
 
-  await t.test('Train it: each control begins again', async () => {
+  await t.test('Train it: each control starts the training again', async () => {
     const layers = () => page.evaluate(() => document.querySelectorAll('#train-layers-with li').length);
     const picture = () => page.evaluate(() => document.querySelector('#train-points-with').toDataURL());
     assert.equal(await layers(), 8);
@@ -150,7 +150,7 @@ export async function testTraining(t, page) {
     await page.click('input[name="train-data"][value="circles"]');
     await atStep(0);
     assert.notEqual(await picture(), before, 'other points');
-    // An easy task: both learn it.
+    // An easy task, which both networks learn.
     await page.click('#train-go');
     await page.until(() =>
       ['with', 'without'].every((name) => Number.parseFloat(document.querySelector(`#train-reading-${name}`).textContent) > 95),
@@ -160,14 +160,14 @@ export async function testTraining(t, page) {
     assert.equal(await page.text('#train-go'), 'Stop', 'it goes on with the other data');
   });
 
-  await t.test('Train it: what diverges is said so', async () => {
+  await t.test('Train it: the page says if a network diverges', async () => {
     await press('#train-rate', 'End');
     await page.until(() => /^diverged/.test(document.querySelector('#train-reading-without').textContent));
     await press('#train-rate', 'ArrowLeft', 4);
     await page.until(() => /correct/.test(document.querySelector('#train-reading-without').textContent));
   });
 
-  await t.test('Train it: out of view it pauses', async () => {
+  await t.test('Train it: it pauses when out of view', async () => {
     await bring('footer');
     await assertStill('out of view');
     const { step } = await read();

@@ -1,5 +1,5 @@
-/* A problem → its results from the kernel and from plain JavaScript, held against the exact ones within the bounds of
- * docs/numerics.md. Returns how near to each bound they came. */
+/* Checks the kernel's and plain JavaScript's results of a problem: they must be within the bounds of docs/numerics.md around the exact
+ * ones. Returns how close to each bound they are. */
 import assert from 'node:assert/strict';
 import { isDeepStrictEqual } from 'node:util';
 import * as main from '../../js/index.js';
@@ -15,12 +15,12 @@ const EPS = 2 ** -53;
 const FLOAT32_MAX = 3.4028234663852886e38;
 /** Up to this many values, `batchnorm` computes in plain JavaScript. */
 const TINY = 128;
-/** What an exact result, as a double, is itself off by: next to the narrowest bounds, this much. */
+/** Room for the error of an exact result that is stored as a double: its part of the narrowest bounds. */
 const SLACK = 1 + 2 ** -28;
 
 export const isTiny = ({ x }) => x.length <= TINY;
 
-/** What computes; tiny tensors only reach the kernel by itself. */
+/** The implementations. Tiny tensors reach the kernel only if it is called directly. */
 export const PATHS = {
   kernel: (problem) =>
     isTiny(problem)
@@ -29,24 +29,24 @@ export const PATHS = {
   plain: () => plain,
 };
 
-/** An output of plain JavaScript: the variance's .2u·|p|, one rounding, and in training the mean's error. */
+/** The bound of an output of plain JavaScript: .2u·|p| for the variance, one rounding, and in training the mean's error. */
 const plainOutputBound = (training, p, gamma, beta) =>
   training
     ? u * (1.21 * p + 1.01 * Math.abs(beta)) + 2 ** -30 * Math.abs(gamma) + 2 ** -150
     : u * 1.01 * (p + Math.abs(beta)) + 2 ** -150;
 
-/** How far a variance may be off. */
+/** The bound of a variance. */
 const varianceBound = (path, variance, epsilon) =>
   path === 'plain' ? 0.4 * u * variance : 6.001 * u * variance + (epsilon >= 1e-30 ? 2 ** -149 : 0);
 
-/** Numbers per channel as an argument. */
+/** An argument that holds numbers per channel. */
 export function argumentOf(numbers) {
   if (numbers === null) return null;
   if (numbers.form === 'array') return Array.from(numbers.values);
   return numbers.form === 'float32' ? Float32Array.from(numbers.values) : numbers.values.slice();
 }
 
-/** The forward call, on given arguments: its results, bare. */
+/** The results of the forward call, as bare arrays. */
 export function forward(call, problem, { X, gamma, beta, runningMean, runningVar }, out) {
   const { channels, momentum, epsilon, training, axis, unbiased, relu } = problem;
   const statistics = { mean: new Float64Array(channels), variance: new Float64Array(channels) };
@@ -55,13 +55,13 @@ export function forward(call, problem, { X, gamma, beta, runningMean, runningVar
   return { output, mean, variance, statistics };
 }
 
-/** The statistics that the gradient is given: none, those that the forward call saved, or the running ones. */
+/** The statistics for the gradient: none, those that the forward call saved, or the running ones. */
 export function statisticsFor({ statistics }, saved, running) {
   if (statistics === 'none') return undefined;
   return statistics === 'saved' ? saved : running;
 }
 
-/** Simple arguments of a problem. */
+/** The arguments of a problem, in their simplest form. */
 export const argumentsOf = (problem) => ({
   X: { data: problem.x, shape: problem.shape },
   gamma: argumentOf(problem.gamma),
@@ -70,14 +70,14 @@ export const argumentsOf = (problem) => ({
   runningVar: argumentOf(problem.runningVar),
 });
 
-/** Keeps the largest error under each name, in bounds. */
+/** The largest error under each name, in units of its bound. */
 class Errors extends Map {
   note(name, error) {
     if (!(error <= (this.get(name) ?? -1))) this.set(name, error);
   }
 }
 
-/** How many bounds a result is off; 0 where rounding may take it out of float32, as it may the largest of its terms. */
+/** The error of a result in units of its bound; 0 if rounding may take it, or the largest of its terms, out of float32. */
 function errorOf(actual, exact, bound, largest) {
   if (!Number.isFinite(exact)) return Object.is(actual, exact) ? 0 : Infinity;
   if (largest * (1 + 2 ** -20) + bound > FLOAT32_MAX) {
@@ -146,16 +146,16 @@ function holdMoments(path, { mean, variance }, exact, count, epsilon, where, err
   if (variance < 0 || Object.is(variance, -0)) assert.fail(`${path}: variance of ${where}: ${variance}`);
 }
 
-/** Holds something that is off by so much. */
+/** Checks an error `off` against its bound. */
 function holdNear(name, off, bound, where, errors) {
   if (!(off <= bound * SLACK)) assert.fail(`${name}, of ${where}: off by ${off}, bound ${bound}`);
   errors.note(name, off === 0 ? 0 : off / bound);
 }
 
-/** What relu leaves of a channel's gradients, or null if rounding decides that. */
+/** A channel's gradients after the mask of relu, or null if rounding decides about the mask. */
 function masked(problem, c, x, g, output, given) {
   const { gamma, beta, epsilon, training } = problem;
-  // The same outputs as those that the call computes again, unless its statistics are given in training.
+  // The gradient recomputes these very outputs, unless statistics are given in training.
   if (!(training && given)) return g.map((value, i) => (output[positionOf(problem, c, i)] > 0 ? value : 0));
   const numbers = { gamma: gamma?.values[c] ?? 1, beta: beta?.values[c] ?? 0 };
   const { y, p } = exactOutput(x, { ...numbers, epsilon, given });
@@ -163,7 +163,7 @@ function masked(problem, c, x, g, output, given) {
   return g.map((value, i) => (y[i] > 0 ? value : 0));
 }
 
-/** @param {object[]} known exact gradients of each channel, as they were computed last */
+/** @param {object[]} known the last exact gradients of each channel */
 function holdGradients(problem, path, gradients, xs, { output, statistics: saved }, known, errors) {
   const { channels, batch, spatial, gamma, epsilon, training, relu, runningMean, runningVar } = problem;
   const count = batch * spatial;
@@ -177,7 +177,7 @@ function holdGradients(problem, path, gradients, xs, { output, statistics: saved
     const g = relu ? masked(problem, c, xs[c], all, output.data, given) : all;
     if (g === null) continue;
     const question = { gamma: gamma?.values[c] ?? 1, epsilon, training, given };
-    // Often the same for both paths.
+    // The question is often the same for both paths.
     if (!isDeepStrictEqual([known[c]?.question, known[c]?.g], [question, g]))
       known[c] = { question, g, exact: exactGradients(xs[c], g, question) };
     const { exact } = known[c];
@@ -188,9 +188,9 @@ function holdGradients(problem, path, gradients, xs, { output, statistics: saved
       errors.note(`${path}, ${name}, ${mode}`, error);
     };
     hold('gradBeta', gradBeta[c], exact.gradBeta, gradBetaBound(exact.gradBeta, channel, isPlain));
-    // The bounds need v + epsilon > 0 and statistics not too far from the batch's own; 0/0 of those is NaN.
+    // The bounds need v + epsilon > 0, and statistics not too far from the batch's own (0/0 here is NaN).
     if ((std === 0 || channel.offset > 2 ** 18) && given) continue;
-    // 0 · infinity, as documented.
+    // Documented: 0 · infinity is NaN.
     const isLost = !training && given.mean !== Math.fround(given.mean) && !isFiniteAll(g);
     if (!isLost) hold('gradGamma', gradGamma[c], exact.gradGamma, gradGammaBound(training, exact.gradGamma, channel, isPlain));
     const isZero = training && std > 0 && isEqualAll(g) && Number.isFinite(g[0]) && isFiniteAll(xs[c]);
@@ -210,7 +210,7 @@ function holdGradients(problem, path, gradients, xs, { output, statistics: saved
   }
 }
 
-/** moments of the whole, and of parts of the batch, merged. */
+/** Checks the moments of the whole batch, and the merged moments of its parts. */
 function holdParts(problem, path, moments, xs, exact, errors) {
   const { x, shape, axis, batch, channels, spatial } = problem;
   const draw = new Draw(problem.forms);
@@ -243,7 +243,7 @@ function holdParts(problem, path, moments, xs, exact, errors) {
 
 const ofChannel = ({ count, mean, variance }, c) => ({ count, mean: mean[c], variance: variance[c] });
 
-/** Moments of one channel's parts, merged. Returns how far the mean may be off. */
+/** Checks merged moments of one channel's parts. Returns the bound of the mean. */
 function holdMerge(parts, { mean, variance }, errors) {
   const exact = exactMerge(parts);
   const meanBound = (parts.length + 1) * EPS * Math.max(...parts.map((part) => Math.abs(part.mean)));
@@ -254,7 +254,7 @@ function holdMerge(parts, { mean, variance }, errors) {
   return meanBound;
 }
 
-/** Any moments, merged. */
+/** Checks merged moments of random parts. */
 function holdAnyMerge(seed, errors) {
   const draw = new Draw(seed);
   const center = draw.any([0, 1, 1e8, 2 ** 52, draw.power(-100, 100)]);
@@ -269,7 +269,7 @@ function holdAnyMerge(seed, errors) {
   holdMerge(parts, ofChannel(main.mergeMoments([empty, ...parts.map(asArrays)]), 0), errors);
 }
 
-/** fold, in inference: a few roundings of doubles. */
+/** Checks fold, in inference: it may be off by a few roundings of doubles. */
 function holdFold(problem, { gamma, beta, runningMean, runningVar }, exact) {
   const [scale, shift] = main.fold(gamma, beta, runningMean, runningVar, problem.epsilon);
   exact.forEach((channel, c) => {
@@ -292,8 +292,8 @@ export function gradientOptions(problem, { gamma, beta, runningMean, runningVar 
 }
 
 /**
- * Computes a problem by both paths, and holds the results. Throws if one is not within its bound.
- * @param {boolean} full with what no bound is climbed for
+ * Computes a problem by both paths and checks the results. Throws if one is outside its bound.
+ * @param {boolean} full also checks what the climbs do not use
  */
 export function check(problem, full) {
   const errors = new Errors();

@@ -1,13 +1,14 @@
-/* Exact results for the fuzzer: the definitions evaluated in 113 bits, channel by channel. It knows nothing of layouts, blocks or
- * float32. Reads questions from standard input and answers each on standard output, in the machine's byte order.
+/* Exact results for the fuzzer: the definitions evaluated in 113 bits, channel by channel, without layouts, blocks or float32. Reads
+ * questions from standard input and answers each on standard output, in the machine's byte order.
  *
  * A question is eight doubles (what, count, given, gamma, beta, epsilon, mean, variance) and values:
- *   0  output, in training, or of given statistics: count floats x. Answer: mean and what a double leaves of it, variance, mean of
- *      |x|, scale and shift; y; |p|.
- *   1  gradients in training, with the batch's own variance or a given one; 2 in inference: x, and g after the mask of relu.
- *      Answer: gradGamma, gradBeta, |scale|, |slope|, rms, spread, offset and the root of variance + epsilon; gradInput; |P|; |R|; |x̂|.
- *      They are named as in gradient-reference.js.
- *   3  moments of parts, merged: for each, its count, mean and variance, as doubles. Answer: mean and rest, variance. */
+ *   0  output, in training or with given statistics. Values: count floats x. Answer: the mean as a double and the remainder, variance,
+ *      mean of |x|, scale and shift; y; |p|.
+ *   1  gradients in training, with the batch's own variance or a given one. Values: x, and g after the mask of relu. Answer: gradGamma,
+ *      gradBeta, |scale|, |slope|, rms, spread, offset and the root of variance + epsilon; gradInput; |P|; |R|; |x̂|. The names are those
+ *      of gradient-reference.js.
+ *   2  the same in inference.
+ *   3  merged moments of parts. Values: count, mean and variance of each, as doubles. Answer: the mean and the remainder, variance. */
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
@@ -21,7 +22,7 @@ typedef long double wide;
 _Static_assert(LDBL_MANT_DIG >= 113, "needs a type of 113 bits");
 #endif
 
-/* One step of Newton's doubles the digits. */
+/* One step of Newton's method doubles the number of correct digits. */
 static wide root(wide value) {
   const long double near = sqrtl((long double)value);
   if (!(near > 0) || isinf(near)) return near;
@@ -30,9 +31,7 @@ static wide root(wide value) {
 
 static double *answer;
 
-/* Sums and means are in 113 bits; what is left when they are subtracted goes on in a long double, which is exact enough to judge float32. */
-
-/* Deviations of the channel's values, kept for later. */
+/* Sums and means have 113 bits. Deviations from them are kept as long double, which is precise enough to judge float32. */
 static long double *deviations, *gradient_deviations;
 
 static void take(const float *values, wide mean, size_t n, long double *to) {

@@ -1,5 +1,5 @@
-/* exact.c, compiled, as functions that answer at once: through two named pipes, since a problem may take thousands of questions, each
- * of which depends on the answer to the last. */
+/* exact.c, compiled, as synchronous functions. They talk to the program through two named pipes, since a problem may take thousands of
+ * questions, each of which depends on the previous answer. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
@@ -37,7 +37,7 @@ function ask(head, values, size) {
   return new Float64Array(answer.buffer);
 }
 
-/** The output of one channel: of its own statistics in training, or of the given ones. */
+/** The output of one channel: in training from its own statistics, otherwise from the given ones. */
 export function exactOutput(x, { gamma, beta, epsilon, given }) {
   const n = x.length;
   const head = [0, n, given !== null, gamma, beta, epsilon, given?.mean ?? 0, given?.variance ?? 0];
@@ -46,7 +46,7 @@ export function exactOutput(x, { gamma, beta, epsilon, given }) {
   return { mean, meanRest, variance, magnitude, scale, shift, y: answer.subarray(6, 6 + n), p: answer.subarray(6 + n) };
 }
 
-/** The gradients of one channel, and the numbers of which their bounds are made, under the names of gradient-reference.js. */
+/** The gradients of one channel, and the numbers in their bounds, with the names of gradient-reference.js. */
 export function exactGradients(x, g, { gamma, epsilon, training, given }) {
   const n = x.length;
   const head = [training ? 1 : 2, n, given !== null, gamma, 0, epsilon, given?.mean ?? 0, given?.variance ?? 0];
@@ -57,13 +57,13 @@ export function exactGradients(x, g, { gamma, epsilon, training, given }) {
   return { gradGamma, gradBeta, gradInput, P, R, normalized, channel, std };
 }
 
-/** The moments of the whole, from those of one channel's parts. */
+/** The moments of one channel, merged from those of its parts. */
 export function exactMerge(parts) {
   const numbers = Float64Array.from(parts.flatMap(({ count, mean, variance }) => [count, mean, variance]));
   const [mean, meanRest, variance] = ask([3, parts.length, 0, 0, 0, 0, 0, 0], [numbers], 3);
   return { mean, meanRest, variance };
 }
 
-// The program has answered, so it runs, and needs its files no more.
+// Once it has answered, the program is running and no longer needs its files.
 exactMerge([{ count: 1, mean: 0, variance: 0 }]);
 rmSync(folder, { recursive: true });

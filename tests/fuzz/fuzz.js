@@ -1,20 +1,20 @@
-/* The accuracy fuzzer: random problems through the public calls, by the kernel and by plain JavaScript, held within the bounds of
- * docs/numerics.md against exact results, and their bits compared over every way to make the call. From many problems it then climbs
- * towards one of the bounds by small changes of the data, which finds more than random data.
+/* The accuracy fuzzer. It makes random problems, computes them through the public calls with the kernel and with plain JavaScript, and
+ * checks that the errors are within the bounds of docs/numerics.md, and that every way to make the call gives the same bits. From many
+ * problems it then climbs towards one of the bounds by small changes of the data, which finds more than random data does.
  *
- *   node tests/fuzz/fuzz.js                for SECONDS, 60 unless given, from SEED on, a random one unless given
- *   node tests/fuzz/fuzz.js --seed 123     this problem alone, with its climb
+ *   node tests/fuzz/fuzz.js                runs for SECONDS (60), starting at the seed SEED (random)
+ *   node tests/fuzz/fuzz.js --seed 123     runs this problem alone, with its climb
  *
- * Everything follows from a problem's seed. */
+ * A problem's seed determines everything about it. */
 import { parseArgs } from 'node:util';
 import { check } from './check.js';
 import { change, Draw, positionOf, problemOf, shapeOf } from './problems.js';
 import { checkWays } from './ways.js';
 
-/** Stops after so many failures. */
+/** The run stops after this many failures. */
 const MOST_FAILURES = 10;
 
-/** The worst errors under each name: how many bounds, and in which problem. */
+/** The worst error under each name, in units of its bound, and its problem. */
 const worst = new Map();
 let problems = 0;
 let values = 0;
@@ -31,7 +31,7 @@ function checkAll(problem) {
   return errors;
 }
 
-/** The error of running something, or null. */
+/** The error that `run` throws, or null. */
 function failureOf(run) {
   try {
     run();
@@ -43,7 +43,7 @@ function failureOf(run) {
 
 /**
  * Climbs towards one bound from a problem. Throws at the first step that fails, with the problem in `error.problem`.
- * @param {number} seed of the changes
+ * @param {number} seed the seed of the changes
  */
 function climb(start, errors, seed) {
   const draw = new Draw(seed);
@@ -52,7 +52,7 @@ function climb(start, errors, seed) {
   const name = draw.any(names);
   let current = start;
   let height = errors.get(name);
-  // Small problems climb far, large ones not at all.
+  // Small problems climb many steps, large ones none.
   for (let left = Math.floor(Math.min(3000, draw.any([1e4, 1e5, 1e6]) / start.x.length)); left > 0; left--) {
     const next = change(current, draw);
     const failure = failureOf(() => {
@@ -70,7 +70,7 @@ function climb(start, errors, seed) {
   if (failure) throw Object.assign(failure, { problem: current });
 }
 
-/** A problem and its climb. */
+/** Runs a problem and its climb. */
 function run(seed) {
   const problem = problemOf(seed);
   const failure = failureOf(() => {
@@ -86,7 +86,7 @@ function run(seed) {
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
 
-/** Part of a problem: some of its channels, images and positions, simply shaped. */
+/** A part of a problem: some of its channels, images and positions, in a simple shape. */
 function part(problem, [fromChannel, channels], [fromImage, batch], [fromPosition, spatial]) {
   const dimensions = { batch, channels, spatial };
   const pick = (data) => {
@@ -114,7 +114,7 @@ function part(problem, [fromChannel, channels], [fromImage, batch], [fromPositio
   };
 }
 
-/** Simpler problems, of which each may fail as well. */
+/** Simpler problems that may fail in the same way. */
 function* simpler(problem) {
   const { batch, channels, spatial } = problem;
   const sizes = [channels, batch, spatial];
@@ -130,10 +130,10 @@ function* simpler(problem) {
     yield { ...problem, runningMean: null, runningVar: null };
 }
 
-/** What failed: the message up to its numbers. */
+/** The kind of a failure: its message up to the first number. */
 const kindOf = (failure) => failure?.message.match(/^[^\d[]*/)[0];
 
-/** The smallest problem found that fails alike, in 10 seconds. */
+/** Looks for 10 seconds for the smallest problem with the same kind of failure. */
 function shrink(problem, failure) {
   let smallest = problem;
   const end = Date.now() + 10000;
@@ -150,7 +150,7 @@ function shrink(problem, failure) {
   return smallest;
 }
 
-/** Numbers as JavaScript, unless they are too many. */
+/** Numbers as JavaScript, unless there are too many. */
 const listOf = (numbers) =>
   numbers.length > 200
     ? `${numbers.length} numbers`

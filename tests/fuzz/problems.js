@@ -1,10 +1,10 @@
-/* Problems from seeds: any shape, axis and options, and data on which digits are lost. And small changes of a problem, with which the
- * fuzzer climbs towards the bounds. */
+/* Makes problems from seeds, with any shape, axis and options, and with data that lose digits. Also makes the small changes of a problem
+ * with which the fuzzer climbs towards the bounds. */
 import { seeded } from '../data.js';
 
 const FLOAT32_MAX = 3.4028234663852886e38;
 
-/** Numbers drawn from a seed. */
+/** Random numbers from a seed. */
 export class Draw {
   constructor(seed) {
     this.next = seeded(seed);
@@ -25,7 +25,7 @@ export class Draw {
   sign() {
     return this.chance(0.5) ? 1 : -1;
   }
-  /** A power of two, with any fraction, between two exponents. */
+  /** A number of random magnitude, between two powers of two. */
   power(least, most) {
     return 2 ** this.between(least, most);
   }
@@ -37,7 +37,7 @@ export class Draw {
 const floatBits = new Float32Array(1);
 const intBits = new Int32Array(floatBits.buffer);
 
-/** The float32 that is `steps` further from zero (nearer, if negative); a finite one. */
+/** The finite float32 that is `steps` float32s further from zero, or closer to it if `steps` is negative. */
 export function nudge(value, steps) {
   floatBits[0] = value;
   intBits[0] += steps;
@@ -49,7 +49,7 @@ const finite = (value) => Math.fround(Math.max(-FLOAT32_MAX, Math.min(FLOAT32_MA
 
 /* ---- data of one channel ----------------------------------------------------------------------------------------- */
 
-/** Scales, mostly ordinary ones. */
+/** A scale, mostly an ordinary one. */
 function scaleOf(draw) {
   const kind = draw.next();
   if (kind < 0.6) return draw.power(-10, 10);
@@ -57,7 +57,7 @@ function scaleOf(draw) {
   return draw.any([
     () => draw.power(-149, 127),
     () => draw.power(-149, -126),
-    // Where squares are tiny, where they vanish, where other limits are, and where squares or values leave float32.
+    // Here squares are tiny, or vanish, or other limits are near, or squares or values are too large for float32.
     () => draw.power(-55, -40),
     () => draw.power(-78, -56),
     () => draw.power(-118, -112),
@@ -67,7 +67,7 @@ function scaleOf(draw) {
   ])();
 }
 
-/** Kinds of data: each gives a function of the place (its index, and the block it is in). */
+/** Kinds of data. Each returns a function of the place: its index, and the block it is in. */
 const KINDS = {
   normal(draw, scale) {
     const center = draw.chance(0.3) ? 0 : draw.sign() * scale * draw.power(-4, 26);
@@ -126,7 +126,7 @@ const KINDS = {
     const [at, height] = [draw.upTo(count) - 1, draw.sign() * draw.power(5, 40)];
     return (i) => scale * (i === at ? height : draw.normal());
   },
-  /** One value, and around it others whose squares a float32 sum just rounds away. */
+  /** One value, and others around it whose squares are just lost when they are added in float32. */
   vanishing(draw, scale) {
     const exponent = draw.between(-13, -11);
     const gap = draw.any([4, 8, 16, 32]);
@@ -140,7 +140,7 @@ const KINDS = {
     const length = draw.any([1, 8, 9, 64]);
     return (i) => scale * (center + (i % 4096 < length ? first : others) * draw.normal());
   },
-  /** The mean itself in the first values, then pairs around it; often where float32 is too narrow for their squares. */
+  /** The first values are the mean, the rest are pairs around it; often float32 is too narrow for their squares. */
   equalFirst(draw, anyScale) {
     const scale = draw.chance(0.5) ? anyScale : draw.power(-78, -44);
     const center = draw.chance(0.7) ? 0 : 2 ** Math.round(draw.between(0, 20));
@@ -170,13 +170,13 @@ function fill(draw, count, blockOf) {
   return values;
 }
 
-/** About what a channel's statistics are. */
+/** A channel's statistics, approximately. */
 export function about(values) {
   const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
   return { mean, variance: values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / values.length };
 }
 
-/** Gradients of a channel: data like X's, or such as go with its output. */
+/** Gradients of a channel: random data like X's, or related to its output. */
 function gradientsOf(draw, x, epsilon, blockOf) {
   if (draw.chance(0.6)) return fill(draw, x.length, blockOf);
   const { mean, variance } = about(x);
@@ -209,7 +209,7 @@ function dimensionsOf(draw) {
   return { batch: Math.floor(rows / channels), channels, spatial };
 }
 
-/** A size as a product of up to `most` sizes; of none, if it is 1. */
+/** Factors a size into up to `most` sizes; into none if it is 1. */
 function factors(draw, size, most) {
   const sizes = size === 1 ? [] : [size];
   for (let k = draw.upTo(most) - sizes.length; k > 0 && sizes.length < most; k--) {
@@ -222,7 +222,7 @@ function factors(draw, size, most) {
   return sizes;
 }
 
-/** A shape of rank 1 to 8 with these dimensions, and which of its dimensions is the channels', as the call is told. */
+/** A shape of rank 1 to 8 with these dimensions, and its axis as the call gets it. */
 export function shapeOf(draw, { batch, channels, spatial }) {
   const before = factors(draw, batch, draw.any([1, 1, 2, 4]));
   const after = factors(draw, spatial, draw.any([1, 2, 2, 3]));
@@ -234,7 +234,7 @@ export function shapeOf(draw, { batch, channels, spatial }) {
 
 const FORMS = ['array', 'float32', 'float64'];
 
-/** Numbers per channel in some form, or null. */
+/** Numbers per channel in a random form, or null. */
 function numbersOf(draw, channels, nothing, number) {
   if (draw.chance(nothing)) return null;
   const form = draw.any(FORMS);
@@ -244,7 +244,7 @@ function numbersOf(draw, channels, nothing, number) {
 
 export const positionOf = ({ channels, spatial }, c, i) => (Math.floor(i / spatial) * channels + c) * spatial + (i % spatial);
 
-/** One channel of a tensor's data. */
+/** The values of one channel. */
 export function channelOf(problem, data, c) {
   const count = problem.batch * problem.spatial;
   if (problem.channels === 1) return data;
@@ -285,7 +285,7 @@ export function problemOf(seed) {
       () => 1,
       () => draw.any([0, -1, 1.5, 4 / 3]),
       () => draw.sign() * draw.power(-140, 120),
-      // A scale at the ends of what float32 computes.
+      // The smallest and the largest scale that float32 is used for.
       () => edge() * 2 ** -126 * stdOf(c),
       () => edge() * 2 ** 127 * stdOf(c),
     ])(),
@@ -297,7 +297,7 @@ export function problemOf(seed) {
       () => draw.any([0, -0, 0.5]),
       () => draw.sign() * draw.power(-149, 127),
       () => edge() * 2 ** 102,
-      // An output next to 0, where relu decides.
+      // An output close to 0, where relu decides.
       () => (-(value - own[c].mean) / stdOf(c)) * (gamma ? gamma.values[c] : 1) || 0,
       () => 10 * draw.normal(),
     ])();
@@ -318,7 +318,7 @@ export function problemOf(seed) {
     if (kinds[c] === 'far') return draw.any([0, -epsilon / 2, variance * draw.power(-20, 20)]);
     return kinds[c] === 'rounded' ? Math.fround(variance) : variance;
   });
-  // In float32 a negative one may be rounded to less than −epsilon.
+  // Rounded to float32, a negative variance may be less than −epsilon.
   runningVar.values.forEach((variance, c) => {
     if (variance + epsilon < 0) runningVar.values[c] = 0;
   });
@@ -375,7 +375,7 @@ function changeValues(draw, given) {
   return values;
 }
 
-/** The problem with a small change of its data or numbers. */
+/** A copy of the problem with a small change of its data or numbers. */
 export function change(problem, draw) {
   const key = draw.any(['x', 'x', 'x', 'x', 'g', 'g', 'gamma', 'beta', 'runningMean', 'runningVar', 'epsilon']);
   if (key === 'x' || key === 'g') return { ...problem, [key]: changeValues(draw, problem[key]) };

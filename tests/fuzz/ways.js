@@ -1,5 +1,5 @@
-/* The many ways to make one call: in which memory its tensors lie, where the result goes, how arguments are given, with how much
- * memory. All must give the same bits, and write nothing but what they should. */
+/* The many ways to make one call. They differ in the memory of the tensors, the place of the result, the form of the arguments, and the
+ * size of the memory. All must give the same bits, and write only what they should. */
 import assert from 'node:assert/strict';
 import * as main from '../../js/index.js';
 import * as plain from '../../js/index-plain.js';
@@ -7,16 +7,16 @@ import { assertSameBits, callOn, callWithin, gradientOn, gradientWithin, makeKer
 import { argumentOf, argumentsOf, forward, gradientOptions, isTiny } from './check.js';
 import { Draw } from './problems.js';
 
-/** Values before and after an array that nothing may change. */
+/** The number of values before and after each array, which nothing may change. */
 const GUARD = 24;
 const PATTERN = 0x5a7fa5c3;
 
-/** A small memory of a kernel of its own, with its tensors before it, as an arena has. */
+/** The bytes for tensors in a small memory that has its own kernel, like an arena. */
 const HOME_BYTES = 8 << 20;
 const home = makeKernel(192 << 10, HOME_BYTES);
 const arena = new main.Arena(HOME_BYTES);
 
-/** Where arrays are placed. Each gives memory of so many values. */
+/** Places for arrays. Each function returns memory for some number of values. */
 const PLACES = {
   heap: () => (length) => new Float32Array(length),
   shared: () => (length) => new Float32Array(new SharedArrayBuffer(4 * length)),
@@ -52,7 +52,7 @@ class Arrays {
     this.#all.push({ whole, before, length, data, given: values.length === undefined ? null : values });
     return data;
   }
-  /** Nothing around them was changed, nor those that hold arguments; `written` is the one that held an argument and holds the result. */
+  /** Checks that nothing around the arrays has changed, nor any argument, except `written`, which the result has overwritten. */
   hold(written) {
     for (const { whole, before, length, data, given } of this.#all) {
       const isGuard = (value) => value === PATTERN;
@@ -65,7 +65,7 @@ class Arrays {
   }
 }
 
-/** A tensor's data as a tensor, in one of the ways in which it may be given. */
+/** A tensor in one of the forms that a call takes. */
 const asTensor = (draw, data, shape) =>
   draw.any([
     () => ({ data, shape }),
@@ -74,7 +74,7 @@ const asTensor = (draw, data, shape) =>
     () => ({ data: new Float32Array(data.buffer, data.byteOffset - 20, data.length + 9), shape, offset: 5 }),
   ])();
 
-/** Numbers per channel, likewise; bare or as a tensor. */
+/** Numbers per channel in one of the forms that a call takes: bare or as a tensor. */
 function asPerChannel(draw, numbers, { shape, axis = 1, channels }) {
   const data = argumentOf(numbers);
   if (data === null) return null;
@@ -94,14 +94,14 @@ const perChannelArguments = (draw, problem) =>
     ['gamma', 'beta', 'runningMean', 'runningVar'].map((key) => [key, asPerChannel(draw, problem[key], problem)]),
   );
 
-/** Where the result goes: a new array, elsewhere, or over the argument it may replace. */
+/** A place for the result: a new array, an array elsewhere, or the argument that it may overwrite. */
 function outOf(draw, arrays, target, size, shape, inPlace) {
   if (target === 'fresh') return { out: undefined, data: null };
   const data = target === 'in place' ? inPlace : arrays.place(target, size);
   return { out: draw.chance(0.3) ? data : asTensor(draw, data, shape), data };
 }
 
-/** The result as it was asked for: in the array or tensor that was given for it. */
+/** Checks that the result is in the array or tensor that was given for it. */
 function holdOutput(output, { out, data }, shape) {
   if (out !== undefined && !(out instanceof Float32Array)) assert.equal(output, out);
   else {
@@ -113,7 +113,7 @@ function holdOutput(output, { out, data }, shape) {
 
 const TARGETS = ['fresh', 'heap', 'in place', 'arena'];
 
-/** The calls of a way, with the places of its sources. */
+/** Random ways to make a call: what computes, and where the sources and the result lie. */
 function waysOf(draw, sources) {
   const budgets = [192, 200, 320, 1000].map((kilobytes) => kilobytes << 10);
   const budget = draw.any(budgets);
@@ -133,7 +133,7 @@ function waysOf(draw, sources) {
   ];
 }
 
-/** What computes, for a way, and by which path: by itself, within so many bytes, in its own memory. */
+/** The functions for `by`, and their path: an entry of the package, the kernel of `home`, or a kernel within so many bytes. */
 function computeBy(by, problem) {
   if (by === 'plain') return { path: 'plain', call: plain.batchNormalization, gradient: plain.batchNormalizationGradient };
   if (by === 'main')
@@ -197,10 +197,10 @@ export function checkWays(problem, results) {
   checkLayer(problem, plain);
 }
 
-/** Doubles, any NaN equal to any other. */
+/** Compares doubles; any NaN equals any other. */
 const assertSameNumbers = (actual, expected, message) => assert.deepEqual([...actual], [...expected], message);
 
-/** The layer gives what the functions give. */
+/** Checks that the layer gives the results of the functions. */
 function checkLayer(problem, { BatchNorm, batchNormalization, batchNormalizationGradient }) {
   const { channels, momentum, epsilon, axis = 1, unbiased, relu, training, x, g, shape } = problem;
   const layer = new BatchNorm(channels, { momentum, epsilon, axis, unbiased, relu });

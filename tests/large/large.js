@@ -1,4 +1,4 @@
-/* A tensor above 4 GiB, with `out` and in place: on demand, since X and out take 8 GiB. */
+/* A tensor above 4 GiB, with `out` and in place. It only runs on demand, since X and out take 8 GiB. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization } from '../../js/index.js';
@@ -9,7 +9,7 @@ test('a tensor above 4 GiB', () => {
   const data = new Float32Array(6 * spatial);
   assert.ok(data.byteLength > 2 ** 32);
   const out = new Float32Array(data.length);
-  // Channel 0 alternates 2 and 4, channel 1 is 7 everywhere but in its last value, the tensor's.
+  // Channel 0 alternates between 2 and 4. Channel 1 is 7 everywhere except in its last value, which is also the tensor's.
   for (let b = 0; b < 3; b++) {
     for (let i = 0; i < spatial; i++) data[2 * b * spatial + i] = 2 + 2 * (i % 2);
     data.fill(7, (2 * b + 1) * spatial, (2 * b + 2) * spatial);

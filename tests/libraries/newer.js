@@ -1,4 +1,4 @@
-/* The libraries that want a newer Node than this package: libraries.js runs `node newer.js <library>` on one. */
+/* The libraries that need a newer Node than this package: libraries.js runs `node newer.js <library>` with one. */
 import assert from 'node:assert/strict';
 import {
   assertFilled,
@@ -18,7 +18,7 @@ const libraries = {
     const np = await import('numpy-ts');
     const make = (data, sizes) => np.array(data).reshape(...sizes);
     const x = make(values(), shape);
-    assert.deepEqual(x.strides, [120, 40, 5, 1]); // in elements, where NumPy counts bytes
+    assert.deepEqual(x.strides, [120, 40, 5, 1]); // in elements; NumPy counts bytes
     assertTakenEverywhere(make);
     assertFilled(make);
     const view = x.transpose(CHANNELS_FIRST);
@@ -26,7 +26,7 @@ const libraries = {
     assertTaken(view.copy(), transposed(CHANNELS_FIRST));
     assertRejected(x.slice(':', ':', '::2'));
     assertRejected(x.slice(':', '0:2'), /contiguous|hold 160 values/);
-    // Its views keep the whole array as their data and do not tell where they begin.
+    // A view keeps the whole array as its data, and does not say where it begins.
     assert.equal(x.slice('1:2').data.length, 240);
     assert.equal(x.slice('1:2').offset, undefined);
     assertRejected(x.slice('1:2'), /hold 120 values/);

@@ -1,10 +1,10 @@
-/* What the tests of libraries.js and newer.js share: a tensor's values, and what a library's tensor must do as an argument. */
+/* Shared by libraries.js and newer.js: the values of a tensor, and checks of a library's tensor as an argument. */
 import assert from 'node:assert/strict';
 import { batchNormalization } from '../../js/index.js';
 import { assertSameBits } from '../helpers.js';
 
 export const shape = [2, 3, 8, 5];
-/** Squares modulo a prime: no two images, channels or rows are alike, so values out of place change the result. */
+/** Squares modulo a prime. No two images, channels or rows are equal, so misplaced values change the result. */
 export const valueAt = (i) => (i * i) % 97;
 export const values = () => Float32Array.from({ length: 240 }, (_, i) => valueAt(i));
 export const plain = { data: values(), shape };
@@ -22,7 +22,7 @@ function assertSameResults(actual, expected, message) {
     assertSameBits(actual[k].data, expected[k].data, `${message}: ${name}`);
 }
 
-/** X must give the same bits as its values in a plain tensor, in training and in inference. */
+/** Checks that X gives the same bits as its values in a plain tensor, in training and in inference. */
 export function assertTaken(X, expected = plain) {
   const channels = expected.shape[1];
   const parameters = [gamma, beta, runningMean, runningVar].map((data) =>
@@ -33,7 +33,7 @@ export function assertTaken(X, expected = plain) {
   assertSameResults(infer(X, ...parameters), infer(expected, ...parameters), 'inference');
 }
 
-/** Tensors of a library must be taken as every argument. @param {(data: Float32Array, sizes: number[]) => any} make one */
+/** Checks that tensors of a library are accepted as every argument. @param {(data: Float32Array, sizes: number[]) => any} make one */
 export function assertTakenEverywhere(make) {
   assertTaken(make(values(), shape));
   for (const sizes of [[3], [1, 3, 1, 1]]) {
@@ -44,7 +44,7 @@ export function assertTakenEverywhere(make) {
   }
 }
 
-/** As `out`, the tensor itself must come back with the output in it, at `read`'s place. In place, too. */
+/** Checks that a tensor given as `out`, or in place, is returned itself, with the output where `read` finds it. */
 export function assertFilled(make, read = (tensor) => tensor.data) {
   const [{ data: expected }] = train(plain, gamma, beta);
   for (const [X, out] of [[plain, make(new Float32Array(240), shape)], new Array(2).fill(make(values(), shape))]) {
@@ -54,7 +54,7 @@ export function assertFilled(make, read = (tensor) => tensor.data) {
   }
 }
 
-/** X's values do not lie row by row: an error must say so, as X and as `out`. */
+/** Checks that X, whose values are not contiguous in row-major order, is rejected with that reason, as X and as `out`. */
 export function assertRejected(X, pattern = /contiguous/) {
   const isExpected = (name) => (error) => {
     assert.ok(error instanceof RangeError || error instanceof TypeError, error.stack);
@@ -70,16 +70,16 @@ export function assertRejected(X, pattern = /contiguous/) {
   assertSameBits(X.data, before, 'not written to');
 }
 
-/** An object without its values in `data` must be a TypeError, as X and as gamma. */
+/** Checks that an object without values in `data` is a TypeError, as X and as gamma. */
 export function assertNoTensor(given) {
   assert.throws(() => train(given, null, null), { name: 'TypeError', message: /\bX\b/ });
   assert.throws(() => train(plain, given, null), { name: 'TypeError', message: /\bgamma\b/ });
 }
 
-/** The images of a batch from `begin` on, in a plain tensor. */
+/** The images from `begin` to `end`, in a plain tensor. */
 export const images = (begin, end) => ({ data: values().slice(120 * begin, 120 * end), shape: [end - begin, 3, 8, 5] });
 
-/** The values with the axes in another order, one by one: what a copy of a transposed tensor must hold. */
+/** The values with the axes in another order, copied one by one, as a copy of a transposed tensor must have them. */
 export function transposed(axes) {
   const sizes = axes.map((axis) => shape[axis]);
   const steps = axes.map((axis) => [120, 40, 5, 1][axis]);
@@ -96,7 +96,7 @@ export function transposed(axes) {
   return { data, shape: sizes };
 }
 
-/** Inference by the formula, in double: y within 2·10⁻⁶ of its two terms. */
+/** Compares inference with the formula in double: the error may be 2·10⁻⁶ of its two terms. */
 export function assertInferred({ data }, parameters, epsilon) {
   const [scale, shift, mean, variance] = parameters;
   assert.equal(data.length, 240);

@@ -1,5 +1,5 @@
-/* Mutants of src: made here token by token. tests/native/fuzz.c, which compares the kernels with a scalar program of its own bit by bit,
- * kills nearly all; what it leaves is built as WebAssembly, for the tests of the package. */
+/* Mutants of src, made token by token. tests/native/fuzz.c, which compares the kernels bit by bit with a scalar program, kills nearly
+ * all. The others are built as WebAssembly, and the tests of the package run on them. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,14 +15,14 @@ const TOKEN =
 
 const blank = (text, pattern) => text.replace(pattern, (match) => match.replace(/[^\n]/g, ' '));
 
-/** Attributes and assertions compute nothing, and what stands for WebAssembly's instructions elsewhere is not in the package. */
+/** Not mutated: attributes and assertions, which compute nothing, and the native replacements of WebAssembly's instructions. */
 const IGNORED = [/__attribute__\(\((?:[^()]|\([^()]*\))*\)\)/g, /^\s*assert\([^;]*;/gm, /^#else\n[\s\S]*?^#endif/gm];
 
-/** The code between these is compiled for WebAssembly alone. */
+/** Code between these is only compiled for WebAssembly. */
 const WASM = /^#ifdef __wasm_simd128__\n[\s\S]*?^#(?:else|endif)/gm;
 
 function tokensOf(text) {
-  // Offsets stay.
+  // Keeps the length, so that offsets stay right.
   const code = IGNORED.reduce(blank, text);
   const tokens = [];
   for (const { index, groups, 0: match } of code.matchAll(TOKEN)) {
@@ -34,7 +34,7 @@ function tokensOf(text) {
 
 const TYPES = /^(const|restrict|static|inline|void|bool|int|float|double|size_t|[fi]\d+x\d|bn_\w+|lanes|folded|struct|typedef)$/;
 
-/** The token that closes what the one at `open` opens. */
+/** The index of the token that closes the bracket at `open`. */
 function closing(tokens, open) {
   for (let at = open, depth = 0; ; at++) {
     if (/^[([{]$/.test(tokens[at].text)) depth++;
@@ -70,7 +70,7 @@ const OPERATORS = {
   false: ['true'],
 };
 
-/** Where a sign stands before one value, and not between two. */
+/** Whether a sign is unary: it stands before a value, not between two. */
 const isUnary = (before) =>
   before === undefined ||
   (before.kind === 'sign' ? !/^[)\]]$/.test(before.text) : before.text === 'return' || TYPES.test(before.text));
@@ -90,7 +90,7 @@ function* ofToken(tokens, k) {
   else if (Object.hasOwn(OPERATORS, text) && !(/^[+*&<>]$/.test(text) && isUnary(before))) yield* OPERATORS[text];
 }
 
-/** Arguments of a call, from the name on: first and last token of each. */
+/** The first and last token of each argument of the call whose name is at `name`. */
 function argumentsOf(tokens, name) {
   const last = closing(tokens, name + 1);
   const list = [];
@@ -103,7 +103,7 @@ function argumentsOf(tokens, name) {
   return list;
 }
 
-/** Where a condition before a question mark begins. */
+/** The first token of the condition before a question mark. */
 function beginOfCondition(tokens, question) {
   let depth = 0;
   for (let at = question - 1; ; at--) {
@@ -121,7 +121,7 @@ export function mutantsOfC(root) {
   const mutants = [];
   for (const file of FILES) {
     const source = readFileSync(join(root, file), 'utf8');
-    // Of the contract, the constants.
+    // In batchnorm.h, only the constants are mutated.
     const tokens = tokensOf(file.endsWith('batchnorm.h') ? blank(source, /typedef struct[\s\S]*/) : source);
     const ranges = [...source.matchAll(WASM)].map(({ index, 0: match }) => [index, index + match.length]);
     const add = (first, last, text) => {
@@ -130,7 +130,7 @@ export function mutantsOfC(root) {
       mutants.push({ file, start, end: tokens[last].end, text, native });
     };
     const textOf = ([first, last]) => source.slice(tokens[first].start, tokens[last].end);
-    // The words before the brackets that are open, and before the one that closed last.
+    // `open` holds the word before each open bracket, `closed` the one before the bracket that closed last.
     const open = [];
     let closed;
     for (let k = 0; k < tokens.length; k++) {
@@ -148,7 +148,7 @@ export function mutantsOfC(root) {
         }
       }
       const starts = /^([;{}]|else)$/.test(before) || (before === ')' && CONTROL.test(closed));
-      // A statement, neither a declaration nor a jump with a value: dropped.
+      // Drops a statement, unless it is a declaration or a return.
       if (
         starts &&
         !CONTROL.test(open.at(-1)) &&
@@ -172,10 +172,10 @@ export function mutantsOfC(root) {
 const clang = [process.env.CLANG, 'clang', 'clang-14'].find((name) => name && spawnSync(name, ['--version']).status === 0);
 
 const FLAGS = '-std=c11 -O2 -ffp-contract=off -fno-math-errno -fno-sanitize-recover=all -Isrc'.split(' ');
-// Arguments of other types are no mutant that anyone would see twice.
+// A mutant that passes arguments of the wrong type would be noticed at once, so it does not count.
 const STRICT = ['-Werror=incompatible-pointer-types', '-Werror=int-conversion'];
 
-/** First without the other sanitizers, since these make the fuzzer ten times as slow. */
+/** The first stage has no other sanitizers, since they make the fuzzer ten times as slow. */
 const STAGES = [
   { name: 'fuzzing', sanitizers: 'fuzzer', runs: 30_000 },
   { name: 'sanitizers', sanitizers: 'fuzzer,address,undefined', runs: 1000 },
@@ -183,14 +183,14 @@ const STAGES = [
 
 const UNITS = ['forward', 'gradient'];
 
-/** Fuzzing, of copies of the sources. */
+/** Fuzzing, in copies of the sources. */
 export class Fuzzing {
   #runs;
-  /** The sources and the tests as they are. */
+  /** The sources and the tests, without a mutant. */
   #folder;
   #objects = new Map();
 
-  /** `runs`: instead of those of the first stage. */
+  /** `runs` replaces the number of runs of the first stage. */
   constructor(runs) {
     this.#runs = runs;
   }
@@ -205,7 +205,7 @@ export class Fuzzing {
     if (!ok) throw new Error(output);
   }
 
-  /** What is found is added to the inputs of the folder; to begin with there are those that were found without a mutant, too. */
+  /** Runs the fuzzer. It starts with the inputs that were found without a mutant, and adds its own to the folder. */
   #fuzz(folder, binary, runs) {
     const flags = [`-runs=${runs}`, '-seed=1', '-max_len=4096', '-len_control=0', '-timeout=10', '-rss_limit_mb=4096'];
     const inputs = join(folder, 'inputs');
@@ -214,7 +214,7 @@ export class Fuzzing {
     return run(binary, [...flags, inputs, join(this.#folder, 'inputs')], { cwd: folder, seconds: 20 + runs / 500 });
   }
 
-  /** Compiles what no mutant changes, and lets the fuzzer find inputs to begin with. */
+  /** Compiles the objects that no mutant changes, and lets the fuzzer find inputs to start with. */
   async prepare(folder) {
     if (!clang) throw new Error('mutants of C need clang: see npm run test:native');
     this.#folder = folder;
@@ -236,7 +236,7 @@ export class Fuzzing {
     }
   }
 
-  /** What finds the mutant that a folder holds; nothing: no run did. `none`: it is none, since it does not compile, or to the same. */
+  /** Returns what killed the mutant in a folder, or {}. `none`: it does not compile, or compiles to the same code. */
   async kill({ file, native }, folder) {
     if (!native) return {};
     const isChanged = (unit) => /(shared|simd|batchnorm)\.h$/.test(file) || file === `src/${unit}.c`;
@@ -265,7 +265,7 @@ export class Fuzzing {
 
 const binaryOf = (folder) => readFileSync(join(folder, 'js/batchnorm.wasm'));
 
-/** The binary without what says of which sources it was made. */
+/** The binary without the stamp of its sources. */
 const codeOf = (folder) =>
   binaryOf(folder)
     .toString('latin1')
@@ -274,14 +274,14 @@ const codeOf = (folder) =>
 const sizeOf = (folder) => `${binaryOf(folder).length} bytes`;
 const hashOf = (folder) => createHash('sha256').update(binaryOf(folder)).digest('hex');
 
-/** What a build changes. */
+/** The files that a build changes. */
 export const BUILT = ['js/batchnorm.wasm', 'js/forward-binary.js', 'js/gradient-binary.js', 'CHANGELOG.md'];
 
-/** Builds the binary of a folder, which holds a mutant. Whether it differs from the one in another folder. */
+/** Builds the binary of a folder with a mutant. Returns whether it differs from the one in another folder. */
 export async function build(folder, original) {
   const { ok } = await run('./build.sh', [], { cwd: folder, seconds: 300 });
   if (!ok || codeOf(folder) === codeOf(original)) return false;
-  // That the changelog names another binary would be noticed of every mutant.
+  // Without this, the test of the hash in the changelog would kill every mutant.
   const changes = join(folder, 'CHANGELOG.md');
   const text = readFileSync(changes, 'utf8');
   writeFileSync(changes, text.replace(hashOf(original), hashOf(folder)).replace(sizeOf(original), sizeOf(folder)));

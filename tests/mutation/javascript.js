@@ -1,10 +1,10 @@
 /* Mutants of js: StrykerJS's mutators make them, the tests kill them. StrykerJS itself would put all mutants into the code at once and
- * switch between them, in which the loops take ten times as long, so here each one is put into a copy of the package by itself. */
+ * switch between them, which makes the loops ten times as slow. So here each mutant gets its own copy of the package. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { run } from './process.js';
 
-/** What tests of the package import. */
+/** The imports by which tests of the package are recognized. */
 const IMPORTS = /'(\.\.\/js\/|batchnorm'|\.\/helpers\.js')/;
 
 const quiet = { debug() {}, info() {}, isDebugEnabled: () => false };
@@ -21,24 +21,24 @@ export async function mutantsOfJavaScript(root) {
   return mutants.map(({ fileName, location, replacement, mutatorName }) => {
     const lines = texts.get(fileName).split('\n');
     const offset = ({ line, column }) => lines.slice(0, line).join('\n').length + (line > 0) + column;
-    // Among other operators a logical one may need the parentheses.
+    // Next to other operators, a logical operator may need the parentheses.
     const text = mutatorName === 'LogicalOperator' ? `(${replacement})` : replacement;
     return { file: fileName, start: offset(location.start), end: offset(location.end), text };
   });
 }
 
-/** Whether the mutant that a folder holds is JavaScript: if not, every test would fail. */
+/** Whether the mutant in a folder is valid JavaScript; otherwise every test would fail. */
 export async function isJavaScript(file, folder) {
   return (await run(process.execPath, ['--check', file], { cwd: folder, seconds: 60 })).ok;
 }
 
-/** The tests, in copies of the package. */
+/** Runs the tests in copies of the package. */
 export class JavaScriptTests {
   #seconds = new Map();
   /** How often each test killed a mutant of each file. */
   #kills = new Map();
 
-  /** Runs all tests on a copy as it is: they must pass, and how long they take says how long a mutant may. */
+  /** Runs all tests without a mutant. They must pass; the time that they take limits the time for mutants. */
   async prepare(folder) {
     for (const name of readdirSync(join(folder, 'tests'))) {
       if (!name.endsWith('.test.js') || !IMPORTS.test(readFileSync(join(folder, 'tests', name), 'utf8'))) continue;
@@ -53,13 +53,13 @@ export class JavaScriptTests {
     return run(process.execPath, args, { cwd: folder, seconds, failure: /^ *not ok /m });
   }
 
-  /** The tests in the order in which they should find a mutant of this file soonest, after those before. */
+  /** The tests in the order that should kill a mutant of this file soonest, judging by earlier ones. */
   #order(file) {
     const worth = (name) => ((this.#kills.get(`${file} ${name}`) ?? 0) + 0.1) / this.#seconds.get(name);
     return [...this.#seconds.keys()].sort((a, b) => worth(b) - worth(a));
   }
 
-  /** Which test fails in a folder that holds a mutant of a file, or takes too long; nothing: none. */
+  /** Returns the test that fails or takes too long with the mutant in a folder, or nothing. */
   async kill(file, folder) {
     for (const name of this.#order(file)) {
       const { ok, late } = await this.#run(folder, name, 5 + 5 * this.#seconds.get(name));

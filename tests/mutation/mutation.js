@@ -1,9 +1,9 @@
-/* Mutation testing: npm run mutate. Changes js and src in one place at a time, and counts the changes that no test notices.
- *   -- --seed 2 --count 300 --only js|c    another sample, larger or smaller, of one language
- *   -- --file js/plan.js                   of one file
- *   -- --runs 1000000                      of the fuzzer, for mutants of C that nothing has killed
- *   -- --survivors                         only those of survivors.json
- * The sample is drawn from all mutants of both languages alike, so that each has its share. survivors.json holds those that are known
+/* Mutation testing: npm run mutate. Changes js and src in one place at a time, and counts the changes that no test detects.
+ *   -- --seed 2 --count 300 --only js|c    another sample, another size, one language
+ *   -- --file js/plan.js                   only mutants of this file
+ *   -- --runs 1000000                      runs of the fuzzer per mutant, to kill mutants of C that survived
+ *   -- --survivors                         only the mutants in survivors.json
+ * The sample is drawn from the mutants of both languages together, so each has its share. survivors.json holds the mutants that are known
  * to be equivalent, with the reasons. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -47,7 +47,7 @@ function copy(from, name) {
   return folder;
 }
 
-/** As it was at the start, whatever is changed meanwhile. */
+/** The package as it was at the start; it may be edited meanwhile. */
 const original = copy(root, 'original');
 
 /* ---- the sample --------------------------------------------------------------------------------------------------- */
@@ -60,7 +60,7 @@ const sourceOf = (file) => {
 
 const mutated = ({ file, start, end, text }) => sourceOf(file).slice(0, start) + text + sourceOf(file).slice(end);
 
-/** The lines of a mutant, before and after: what it is known by, wherever they move. */
+/** The lines of a mutant before and after. They identify it even if they move. */
 function describe({ file, start, end, text }) {
   const source = sourceOf(file);
   const begin = source.lastIndexOf('\n', start - 1) + 1;
@@ -79,7 +79,7 @@ const known = new Map();
 for (const { why, mutants } of JSON.parse(readFileSync(join(here, 'survivors.json'), 'utf8')))
   for (const mutant of mutants) known.set(keyOf(mutant), why);
 
-/** All mutants in an order that the seed decides; a change elsewhere does not move them. */
+/** All mutants, in an order that depends on the seed. Changes elsewhere do not change their order. */
 async function shuffled() {
   const all = [];
   if (given.only !== 'c') all.push(...(await mutantsOfJavaScript(original)));
@@ -116,7 +116,7 @@ const began = performance.now();
 const results = [];
 let left = Math.min(given.survivors ? total : Number(given.count), total);
 
-/** What kills a mutant that a folder holds. `none`: it is none. */
+/** Returns what killed the mutant in a folder. `none`: it is no mutant. */
 async function kill(mutant, folder) {
   const { file } = mutant;
   if (!isC(mutant)) return (await isJavaScript(file, folder)) ? tests.kill(file, folder) : { none: true };
@@ -129,7 +129,7 @@ async function kill(mutant, folder) {
   }
 }
 
-/** Takes mutants until there are enough. One that turns out to be none is replaced by the next. */
+/** Tries mutants until there are enough. One that turns out to be no mutant is replaced by the next. */
 async function work(folder) {
   while (left > 0 && queue.length > 0) {
     left--;

@@ -1,23 +1,22 @@
-/* Programs that may fail, hang or never end, as those of mutants do. */
+/* Runs programs that may fail, hang or never end, as mutants may. */
 import { spawn } from 'node:child_process';
 
 const running = new Set();
 
-/** Ends a program and all that it started. */
+/** Kills a program and everything that it started. */
 function end(pid) {
   try {
     process.kill(-pid, 'SIGKILL');
   } catch {
-    // It has ended by itself.
+    // It has already ended.
   }
 }
 
 process.on('exit', () => running.forEach(end));
 
 /**
- * Runs a program that may take so many seconds of a processor, and much longer by the clock, which a busy machine stretches. Returns
- * whether it succeeded, whether it was ended for its time, what it printed, and how long it took. Output that matches `failure` ends it
- * at once.
+ * Runs a program that may use `seconds` of processor time, and much more by the clock, since the machine may be busy. Returns whether
+ * it succeeded, whether it was killed for taking too long, its output, and its time. Output that matches `failure` kills it at once.
  */
 export function run(command, args, { cwd, seconds, failure }) {
   return new Promise((resolve, reject) => {
@@ -47,7 +46,7 @@ export function run(command, args, { cwd, seconds, failure }) {
     child.on('close', (code, signal) => {
       clearTimeout(alarm);
       running.delete(child.pid);
-      // At its limit the system ends a process by itself.
+      // The system itself kills a process at its limit.
       late ||= signal === 'SIGKILL' && !failed;
       resolve({ ok: code === 0, late, output, seconds: (performance.now() - began) / 1000 });
     });

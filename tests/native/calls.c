@@ -1,10 +1,10 @@
-/* Runs the kernels natively on calls read from standard input and writes the results, for native.js to compare with the
- * WebAssembly's bit by bit. Nothing is set that batchnorm.h does not ask for, so that a sanitizer sees it if that is used.
+/* Runs the kernels natively on calls from standard input and writes the results, which native.js compares with WebAssembly's bit by
+ * bit. Only what batchnorm.h asks for is set, so that a sanitizer reports the use of anything else.
  *
- * A call is 12 doubles: batch, channels, spatial, columns, training, whether statistics are given, relu, epsilon, rows and positions
- * of a piece, where the output is written (a place of run.c), and whether the gradient is wanted; then gamma, beta, mean and variance
- * (doubles, one per channel), then X, and G for the gradient (floats). The result is X normalized, then mean (mean_hi + mean_lo) and
- * variance; or the gradients of X, of gamma and of beta. rows = batch and positions = spatial make one piece. */
+ * A call is 12 doubles: batch, channels, spatial, columns, training, whether statistics are given, relu, epsilon, the rows and the
+ * positions of a piece, where the output is written (`place` in run.c), and whether the gradient is wanted. Then follow gamma, beta, mean
+ * and variance (doubles, one per channel), then X, and for the gradient G (floats). The result is the normalized X, then mean (mean_hi +
+ * mean_lo) and variance; or the gradients of X, gamma and beta. With rows = batch and positions = spatial there is only one piece. */
 #include <stdio.h>
 
 #include "run.c"
@@ -17,7 +17,7 @@ int main(void) {
     const piece piece = {.rows = (size_t)head[8], .positions = (size_t)head[9]};
     const bool backward = head[11] != 0;
     const cut cut = {
-        /* All channels at once, or one where slabs are cut. */
+        /* All channels at once; one at a time if slabs are cut. */
         .range = piece.positions < t.spatial ? 1 : t.channels,
         .sums = piece,
         .normalize = piece,

@@ -1,11 +1,11 @@
-/* Fuzzes the kernels (libFuzzer, with the sanitizers): any dimensions, any bits as X and G, any cut into ranges and pieces. Beyond
- * what the sanitizers see, statistics, outputs and gradients are the reference's to the bit, neither a cut nor where the output is
- * written changes a bit, nothing is written where it should not be, and no variance comes out negative. */
+/* Fuzzes the kernels (libFuzzer, with the sanitizers): any dimensions, any bits as X and G, any cut into ranges and pieces. In addition
+ * to what the sanitizers find, it checks that statistics, outputs and gradients equal the reference's bit for bit, however the tensor is
+ * cut and wherever the output is written; that nothing else is written; and that no variance is negative. */
 #include "batchnorm.h"
 
 #include <math.h>
 
-/* What the fuzzer explores is the kernels. To watch this file too would take most of its time. */
+/* The fuzzer is to explore the kernels. Measuring the coverage of this file too would take most of its time. */
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 
 #include "reference.c"
@@ -13,14 +13,14 @@
 
 static bool same(double a, double b) { return (a == b && signbit(a) == signbit(b)) || (a != a && b != b); }
 
-/* ---- what the fuzzer's bytes mean ------------------------------------------------------------------------------- */
+/* ---- the meaning of the fuzzer's bytes ------------------------------------------------------------------------------- */
 
 typedef struct {
   const uint8_t *data;
   size_t size, read;
 } bytes;
 
-/* They never end. */
+/* Starts again after the last byte, so that bytes never run out. */
 static uint8_t byte(bytes *b) {
   if (b->read == b->size) b->read = 0;
   return b->data[b->read++];
@@ -46,13 +46,13 @@ static double any_double(bytes *b) {
   return value;
 }
 
-/* From 1 to most, more often little. */
+/* From 1 to `most`; small numbers are more likely. */
 static size_t up_to(bytes *b, size_t most) {
   const uint32_t w = word(b);
   return 1 + ((w >> 8) % most >> w % 6);
 }
 
-/* Values of X: more would be slow. */
+/* The most values of X; more would be slow. */
 #define MOST 32768
 
 static tensor any_tensor(bytes *b) {
@@ -71,7 +71,7 @@ static tensor any_tensor(bytes *b) {
   return t;
 }
 
-/* Pieces as the header allows them; of bn_normalize any number of rows. */
+/* Pieces as the header allows them; for bn_normalize, of any number of rows. */
 static cut any_cut(bytes *b, const tensor *t) {
   const size_t height = t->columns ? BN_COLUMN_ROWS : t->spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
   const uint8_t flags = byte(b);
@@ -92,12 +92,12 @@ static cut any_cut(bytes *b, const tensor *t) {
   return cut;
 }
 
-/* Any bits; or, since those are seldom close to each other, a few exponents about a limit, values about a base, most of them
- * the base itself, tiny ones at the start of a block, and pairs that cancel: so that double takes over, or just not. Some
- * channels and rows may stay as they are. */
+/* Fills X with any bits. Since those are seldom close to each other, it also uses exponents around a limit, values around a base (often
+ * the base itself), tiny values at the start of a block, and pairs that cancel. These land on either side of the limits where double
+ * takes over. Some channels and rows may be left as they are. */
 static void fill(bytes *b, const tensor *t, float *x) {
   static const uint8_t limits[] = {0, 12, 77, 82, 120, 183, 227, 248};
-  /* About 2¹⁰², where a mean may not be; or numbers of a usual size, or all small. */
+  /* Around 2¹⁰², the limit of means; or of an ordinary size; or all small. */
   const uint8_t kind = byte(b) % 8, any = byte(b), window = byte(b), limit = byte(b);
   const bool far = kind == 0, usual = kind == 1 || kind == 2 || kind == 3;
   const uint8_t flags = far ? 3 : usual ? 1 | (any & 128) : any, others = far || usual ? 0 : byte(b);
@@ -105,10 +105,10 @@ static void fill(bytes *b, const tensor *t, float *x) {
   const uint32_t low = far ? 201 + limit % 8 : usual ? (limit & 64 ? 84 : 120) + limit % 8 : limits[limit % 8] + limit / 8 % 8;
   const float factor = others & 4 ? 0x1p-60f : 0x1p-130f;
   float base = 0;
-  /* Its own neighbors are about as far from it as the limit says. */
+  /* So large that the distance to the next float32 is about the limit. */
   if (flags & 2) base = far ? 0x1p102f : flags & 4 ? any_float(b) : ldexpf(1.5f, (int)low - 127 + 22);
   for (uint32_t i = 0; i < t->batch * row; i++) {
-    /* The bytes over and over again would be the same few values. */
+    /* If the bytes simply repeated, there would be only a few different values. */
     uint32_t w = word(b) * (flags & 128 ? 2 * i + 1 : 1);
     const bool as_it_is = (others & 1 && i / t->spatial % t->channels % 2) || (others & 2 && i / row % 2);
     if (flags & 1 && !as_it_is) w = (w & 0x807fffff) | ((low + (w >> 23) % (1 + window % 8)) & 255) << 23;
@@ -121,7 +121,7 @@ static void fill(bytes *b, const tensor *t, float *x) {
   }
 }
 
-/* As G: of some channels all values are equal, or all but one. */
+/* G is filled likewise, but in some channels all values are equal, or all but one. */
 static void fill_gradients(bytes *b, const tensor *t, float *g) {
   fill(b, t, g);
   const uint8_t flags = byte(b), which = byte(b);
@@ -136,9 +136,9 @@ static void fill_gradients(bytes *b, const tensor *t, float *g) {
   }
 }
 
-/* ---- what must hold ----------------------------------------------------------------------------------------------- */
+/* ---- checks -------------------------------------------------------------------------------------------------------- */
 
-/* Arrays of one run. */
+/* The result arrays of one run. */
 typedef struct {
   float *y;
   bn_channel *channel;
@@ -166,7 +166,7 @@ static void give_results_back(results r) {
   free(r.gradient);
 }
 
-/* Of X normalized or, if there is a G, of its gradient. */
+/* The results of normalizing X or, if there is a G, of the gradient. */
 static results results_of(const tensor *t, const cut *cut, const task *task, const float *x, const float *g,
                           const bn_channel *given) {
   const results r = lend_results(t, given);
@@ -213,7 +213,7 @@ static void require_normalized(const tensor *t, const task *task, const float *x
       require(same(y[at + i], normalized(slabs_of(t), task->training, task->relu, x + at, i, channel + slab % t->channels)));
 }
 
-/* What relu leaves of G. */
+/* G after the mask of relu. */
 static float *masked(const tensor *t, const task *task, const float *x, const float *g, const bn_channel *channel) {
   float *left = copy(g, 4 * t->batch * t->channels * t->spatial);
   for (size_t slab = 0; slab < t->batch * t->channels && task->relu; slab++)
@@ -239,8 +239,8 @@ static void require_gradients(const tensor *t, const task *task, const float *x,
   free(left);
 }
 
-/* With any gamma, float32 is seldom just wide enough: one that takes a number which is in proportion to it to a limit, or next to
- * it. (With relu another gamma may leave other gradients, so that it misses.) */
+/* With a random gamma, a channel is seldom close to where float32 becomes too narrow. So this picks a gamma with which a number that is
+ * proportional to it reaches a limit, or nearly does. (With relu it may miss, since another gamma may mask other gradients.) */
 static void limit_gamma(bytes *b, const tensor *t, const task *task, const float *x, const float *g, const results *r,
                         bn_channel *given) {
   static const double limits[] = {0x1p-126, 0x1p127, 0x1p-126, 0x1p127, 0x1p102, 0x1p102, 0x1p102, 1};
@@ -250,7 +250,7 @@ static void limit_gamma(bytes *b, const tensor *t, const task *task, const float
     const totals totals = totals_of(slabs_of(t), x + c * t->spatial, left + c * t->spatial, r->channel + c);
     bn_channel k = r->channel[c];
     double gamma = k.gamma;
-    /* Once to come near, then by the least steps to a gamma that meets it, if there is one. */
+    /* First a gamma near it, then the smallest steps, to one that meets the limit exactly if there is one. */
     for (int step = -5; step < 5; step++) {
       const gradients of = gradients_of(slabs_of(t), totals, true, task->epsilon, &k);
       const double scale = of.numbers.scale, slope = of.numbers.slope;
@@ -297,7 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fill(&b, &t, x);
   if (gradient) fill_gradients(&b, &t, g);
 
-  /* What is given as statistics is ignored in training, unless it is for the gradient and says so. */
+  /* In training the given statistics are ignored, except by a gradient that is told to use them. */
   for (size_t training = 0; training < 2; training++) {
     const task task = {.training = training, .given = !training || (gradient && what & 2), .relu = what & 4, .epsilon = epsilon};
     const float *gradients = gradient ? g : NULL;

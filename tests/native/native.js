@@ -1,6 +1,6 @@
-/* The kernels compiled natively, under AddressSanitizer and UndefinedBehaviorSanitizer, then under MemorySanitizer: the vectors,
- * hard data and cuts into pieces give the WebAssembly's results bit for bit, and the problems of golden.js the golden bits; then a
- * fuzzer runs for FUZZ_SECONDS, 30 unless given, under each. */
+/* The kernels compiled natively, once with AddressSanitizer and UndefinedBehaviorSanitizer, once with MemorySanitizer. The vectors, hard
+ * data and cuts into pieces must give WebAssembly's results bit for bit; the problems of golden.js must give the golden bits. Then a
+ * fuzzer runs for FUZZ_SECONDS (30) under each. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -47,7 +47,7 @@ function isColumns([batch, channels, height, width]) {
   return makePlan({ batch, channels, spatial: height * width }, task, 1 << 20, false).columns;
 }
 
-/** Rows and positions of a piece, as src/batchnorm.h allows them; none is all. */
+/** Sizes of pieces that src/batchnorm.h allows: rows and positions; undefined means all. */
 function cutsOf(shape) {
   const spatial = shape[2] * shape[3];
   if (isColumns(shape)) return [[], [256], [512]];
@@ -69,7 +69,7 @@ const DATA = [
   [Number.NaN, 0],
 ];
 
-/** Of the gradients, likewise. */
+/** The same for gradients. */
 const GRADIENTS = [
   [0, 1],
   [3, 1e-4],
@@ -81,7 +81,7 @@ const GRADIENTS = [
   [Number.NaN, 0],
 ];
 
-/** How the gradient may be called. */
+/** The ways to call the gradient. */
 const MODES = [
   { training: true, given: false },
   { training: true, given: true },
@@ -158,7 +158,7 @@ function* calls() {
   }
 }
 
-/** The call as calls.c reads it. */
+/** A call in the format that calls.c reads. */
 function encode({ X, G, gamma, beta, mean, variance, epsilon, training, given = !training, relu, rows, positions }, place) {
   const [batch, channels, height, width] = X.shape;
   const spatial = height * width;
@@ -169,16 +169,16 @@ function encode({ X, G, gamma, beta, mean, variance, epsilon, training, given = 
   return [doubles, X.data, ...(G ? [G.data] : [])].map(bytes);
 }
 
-/** What WebAssembly makes of it: the output, and two results of numbers per channel. */
+/** WebAssembly's results: the output, and two results with a number per channel. */
 function results({ X, G, gamma, beta, mean, variance, epsilon, training, given = !training, relu }) {
-  // Statistics that are given as doubles come back as such, and with momentum 0 they are the batch's own.
+  // Statistics given as doubles come back as doubles, and with momentum 0 they are the batch's own.
   const [m, v] = [mean, variance].map((statistic) => Float64Array.from(statistic));
   if (!G) return callKernel(X, gamma, beta, m, v, 0, epsilon, training, { relu });
   const statistics = given ? { mean: m, variance: v } : undefined;
   return gradientKernel(G, X, { gamma, beta, statistics, epsilon, training, relu });
 }
 
-/** The calls as calls.c reads them, and what WebAssembly makes of them. */
+/** All calls in the format of calls.c, and WebAssembly's results. */
 function prepare() {
   const input = [];
   const expected = [];
@@ -189,7 +189,7 @@ function prepare() {
   return { input: Buffer.concat(input), expected };
 }
 
-/** What calls.c writes for calls. */
+/** Runs calls.c on calls. Returns what it wrote. */
 function runNatively(binary, input) {
   const { status, stdout, stderr } = spawnSync(binary, { input, maxBuffer: 1 << 28 });
   assert.equal(status, 0, stderr.toString());
@@ -211,7 +211,7 @@ for (const sanitizers of ['address,undefined', 'memory'])
       assertSameBits(new Float32Array(native.slice(at, at + 4 * n)), output.data, `output of [${output.shape}]`);
       at += 4 * n;
       for (const { data } of numbers) {
-        // Gradients are float32 in JavaScript, statistics as they were given.
+        // In JavaScript, gradients are float32, and statistics have the type in which they were given.
         const doubles = new Float64Array(native.slice(at, at + 8 * data.length));
         assert.deepEqual([...data.constructor.from(doubles)], [...data], `numbers of the channels of [${output.shape}]`);
         at += 8 * data.length;
@@ -222,7 +222,7 @@ for (const sanitizers of ['address,undefined', 'memory'])
 
 test('the golden bits', () => {
   const groups = GROUPS['wasm-simd'].filter((group) => group !== TINY);
-  /** The library, by something that computes the output, and two results of numbers per channel. */
+  /** The library, with `compute` in place of the kernel: it returns the output, and two results with a number per channel. */
   const libraryBy = (compute) => ({
     batchNormalization: (...args) =>
       call((job, out) => compute(job, out, ...(job.training ? [job.mean, job.variance] : [])), ...args),
@@ -238,7 +238,7 @@ test('the golden bits', () => {
     const given = G ? job.mean !== null : !training;
     input.push(...encode({ ...job, X, G, given, beta, mean, variance }, 0));
   };
-  // Once to record the calls, and again with their results.
+  // The first run records the calls; the second gets their results.
   hashesOf(libraryBy(encodeJob), groups, 'by copies');
   const native = runNatively(build('calls.c', 'address,undefined'), Buffer.concat(input));
   let at = 0;

@@ -1,17 +1,17 @@
-/* The statistics of a channel, its outputs and its gradients by the words of batchnorm.h: one value at a time, and nothing shared
- * with the kernels but the header. fuzz.c, which includes this, holds the kernels against it bit by bit. */
+/* A channel's statistics, outputs and gradients, exactly as batchnorm.h describes them, one value at a time. It shares nothing with the
+ * kernels but the header. fuzz.c includes it and compares the kernels with it bit by bit. */
 #include "batchnorm.h"
 
 #include <math.h>
 
 /* ---- statistics -------------------------------------------------------------------------------------------------- */
 
-/* Of some values: how many, their sum, and the sum of their squared deviations from their own mean. */
+/* The moments of some values: their count, their sum, and the sum of their squared deviations from their mean. */
 typedef struct {
   double n, sum, squares;
 } moments;
 
-/* A mean as a float32, and what is left of it. */
+/* A mean as a float32, and the remainder. */
 typedef struct {
   float hi;
   double lo;
@@ -23,13 +23,13 @@ static mean mean_of(moments m) {
   return (mean){hi, (m.sum - m.n * hi) * per};
 }
 
-/* How far one mean is from another, squared. */
+/* The squared distance of two means. */
 static double distance(mean a, mean b) {
   const double d = ((double)a.hi - b.hi) + (a.lo - b.lo);
   return d * d;
 }
 
-/* Values of a channel that are next to each other in some rows of X. A column has one per row. */
+/* Adjacent values of a channel, in several rows of X. A column has one value per row. */
 typedef struct {
   const float *x;
   size_t rows, stride, n;
@@ -56,7 +56,7 @@ static float squared_deviation(float x, float center) {
   return d * d;
 }
 
-/* Of n values that lie 4 apart, a power of two of them: pairwise. */
+/* The pairwise sum of squared deviations of n values that lie 4 apart; n is a power of two. */
 static float tree(const float *x, size_t n, float center) {
   if (n == 1) return squared_deviation(x[0], center);
   return tree(x, n / 2, center) + tree(x + 4 * (n / 2), n / 2, center);
@@ -96,7 +96,7 @@ static double squares_in_double(block b, double center) {
   return ((part[0] + part[2]) + (part[1] + part[3])) + rest;
 }
 
-/* Whether the first n values are all close to a center, and not all equal to it. */
+/* Whether the first n values are all close to a center, but not all equal to it. */
 static bool tiny(const float *x, size_t n, float center, float limit) {
   bool close = true, apart = false;
   for (size_t i = 0; i < n; i++) {
@@ -126,8 +126,8 @@ static moments merged(moments a, moments b) {
   };
 }
 
-/* A series of n positions in each image, `stride` values from one image to the next, by blocks in order. Each is taken at its
- * place in X, or in another tensor of the same layout. */
+/* A series: n positions per image, `stride` values from one image to the next. Iterates over its blocks in order; a block is a place
+ * in X, or in another tensor of the same layout. */
 typedef struct {
   size_t batch, stride, n;
   bool columns;
@@ -155,7 +155,7 @@ static moments moments_of_series(series s, const float *x, double epsilon) {
   return all;
 }
 
-/* A channel, `stride` values from its slab in one image to that in the next. */
+/* A channel: its slabs start `stride` values apart, from one image to the next. */
 typedef struct {
   size_t batch, stride, spatial;
   bool columns;
@@ -167,7 +167,7 @@ static series series_of(slabs s) {
   return (series){.batch = s.batch, .stride = s.stride, .n = s.spatial / count_series(s), .columns = s.columns};
 }
 
-/* Sets mean_hi, mean_lo and variance of a channel, whose first value is x[0]. */
+/* Sets mean_hi, mean_lo and variance of the channel whose first value is x[0]. */
 static void reference(slabs s, const float *x, double epsilon, bn_channel *channel) {
   moments all = {.n = (double)(s.batch * s.spatial)};
   for (size_t i = 0; i < count_series(s); i++) all.sum += moments_of_series(series_of(s), x + i, epsilon).sum;
@@ -187,7 +187,7 @@ static bool fits_scale(double scale) { return fabs(scale) >= 0x1p-126 && fabs(sc
 
 static bool fits_shift(double shift) { return fabs(shift) < 0x1p102; }
 
-/* Value i of a slab. Where float32 must not be used, it is that of double, and only there. */
+/* Output i of a slab: in double exactly where the header asks for it, in float32 elsewhere. */
 static float normalized(slabs s, bool training, bool relu, const float *slab, size_t i, const bn_channel *k) {
   const double scale = k->gamma * k->inv_std, shift = k->beta - k->mean_lo * scale;
   const float center = (float)k->mean_hi;
@@ -202,7 +202,7 @@ static float normalized(slabs s, bool training, bool relu, const float *slab, si
 
 /* ---- gradients ---------------------------------------------------------------------------------------------------- */
 
-/* Of gradients, of deviations from a center, and of their products. */
+/* Sums of gradients, of deviations from a center, and of their products. */
 typedef struct {
   double g, d, gd;
 } sums;
@@ -238,7 +238,7 @@ static sums sums_of_series(series s, const float *x, const float *g, double cent
   return all;
 }
 
-/* Of a channel after bn_fold. g is what relu leaves, with x's layout. */
+/* A channel's gradients, after bn_fold. g is G after the mask of relu, with x's layout. */
 typedef struct {
   sums all;
   double center, first;
@@ -254,7 +254,7 @@ static totals totals_of(slabs s, const float *x, const float *g, const bn_channe
   return t;
 }
 
-/* Besides what is in bn_gradient: what the header calls constant, |slope| times the root, and whether it lets float32 be used. */
+/* bn_gradient, and in addition: `constant` of the header, |slope| times the root, and whether float32 may be used. */
 typedef struct {
   bn_gradient numbers;
   double constant, most;
@@ -292,7 +292,7 @@ static gradients gradients_of(slabs s, totals t, bool training, double epsilon, 
   return (gradients){k, constant, most, in_float};
 }
 
-/* Of an input in training. */
+/* The gradient of one input, in training. */
 static float input_gradient(float x, float g, const gradients *of) {
   const bn_gradient *k = &of->numbers;
   if (of->in_float)

@@ -1,5 +1,5 @@
-/* Takes calls through the kernels, cut into ranges of channels and pieces as batchnorm.h allows. Every array has an allocation of its
- * own, so that a sanitizer sees any step outside; with guards, which are checked, if wanted. calls.c and fuzz.c include this. */
+/* Runs calls through the kernels, cut into ranges of channels and into pieces as batchnorm.h allows. Every array is allocated by itself,
+ * so that a sanitizer sees any access outside it; optionally with guards, which are checked. calls.c and fuzz.c include this. */
 #include "batchnorm.h"
 
 #include <stdint.h>
@@ -14,7 +14,7 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ---- memory: guarded, or ending where the sanitizer looks ------------------------------------------------------- */
 
-/* No NaN, which an operation would hand on as it is. */
+/* Not a NaN: operations would pass that on unchanged. */
 #define GUARD 0xa5
 
 typedef struct {
@@ -27,8 +27,8 @@ static void require_guard(const void *memory, size_t size) {
   for (size_t i = 0; i < size; i++) require(((const uint8_t *)memory)[i] == GUARD);
 }
 
-/* With a guard of 3 values on either side, vectors are aligned to no more than one value. Without, nothing is set, so that a
- * sanitizer sees it if that is used. */
+/* With guards, 3 values on either side, arrays are aligned to single values only. Without guards, memory is left unset, so that a
+ * sanitizer reports reads of it. */
 static array lend(size_t count, size_t size, bool guarded) {
   array a = {.size = count * size, .guard = guarded ? 3 * size : 0};
   a.memory = malloc(a.size + 2 * a.guard);
@@ -44,7 +44,7 @@ static void give_back(array a) {
   free(a.memory);
 }
 
-/* Rows of a piece, with a guard after each. */
+/* The rows of a piece, with a guard after each. */
 typedef struct {
   array array;
   float *at;
@@ -62,36 +62,36 @@ static void give_rows_back(rows r) {
   give_back(r.array);
 }
 
-/* ---- one call, cut in some way ------------------------------------------------------------------------------------ */
+/* ---- one call, cut into pieces ------------------------------------------------------------------------------------ */
 
 typedef struct {
   size_t batch, channels, spatial;
   bool columns;
 } tensor;
 
-/* Statistics are X's own or given, in inference always given. */
+/* Statistics are computed from X or given; in inference they are always given. */
 typedef struct {
   bool training, given, relu;
   double epsilon;
 } task;
 
-/* Rows and positions of a piece. */
+/* The size of a piece. */
 typedef struct {
   size_t rows, positions;
 } piece;
 
-/* Where an output is written; what relu leaves of G takes the place of G if the output does. */
+/* Where an output is written. If it is written on G, so is the masked G of relu. */
 typedef enum { ELSEWHERE, ON_X, ON_G } place;
 
 typedef struct {
-  size_t range; /* its channels */
+  size_t range; /* channels per range */
   piece sums, normalize, input;
   size_t gap; /* between the rows of a piece */
   place place;
   bool guarded;
 } cut;
 
-/* The numbers of all channels, and memory for a range of them. */
+/* The numbers of all channels, and working memory for one range of them. */
 typedef struct {
   size_t first, channels;
   array channel, partial, fold;
@@ -117,7 +117,7 @@ static void give_range_back(range range, bn_channel *channel) {
   give_back(range.fold);
 }
 
-/* A piece of a range: where it starts, and how many values of a series come before it. */
+/* A piece of a range: its start, and how many values of each series come before it. */
 typedef struct {
   size_t rows, positions, start, run, seen;
 } part;
@@ -139,7 +139,7 @@ static part part_of(const tensor *t, const range *range, piece piece, size_t k) 
   };
 }
 
-/* Memory for a part, whose rows are some gaps apart. */
+/* Memory for a part, with `gaps` gaps between its rows. */
 static rows lend_part(const cut *cut, part p, size_t gaps) {
   return lend_rows(p.rows, p.run + gaps * cut->gap, p.run, cut->guarded);
 }
@@ -151,7 +151,7 @@ static rows lend_copy(const tensor *t, const cut *cut, part p, size_t gaps, cons
   return copy;
 }
 
-/* Nothing has been written to it. */
+/* Checks that a copy is unchanged, and frees it. */
 static void give_copy_back(const tensor *t, part p, rows copy, const float *of) {
   for (size_t r = 0; r < p.rows; r++)
     require(memcmp(copy.at + r * copy.stride, of + p.start + r * t->channels * t->spatial, 4 * p.run) == 0);
@@ -163,7 +163,7 @@ static void keep(const tensor *t, part p, rows output, float *y) {
     memcpy(y + p.start + r * t->channels * t->spatial, output.at + r * output.stride, 4 * p.run);
 }
 
-/* Statistics of the range, unless they are given, and the fold. */
+/* Computes the statistics of the range, unless they are given, and the fold. */
 static void find_statistics(const tensor *t, const cut *cut, const task *task, const range *range, const float *x) {
   for (size_t k = 0; k < count_parts(t, cut->sums) && !task->given; k++) {
     const part p = part_of(t, range, cut->sums, k);
@@ -182,7 +182,7 @@ static void normalize_part(const tensor *t, const range *range, bool relu, part 
                range->fold.at);
 }
 
-/* Sums are taken of pieces in order, others are done backwards. */
+/* Sums need the pieces in order; all else runs backwards, to show that order does not matter there. */
 static void normalize(const tensor *t, const cut *cut, const task *task, const float *x, float *y, bn_channel *channel) {
   for (size_t c = 0; c < t->channels; c += cut->range) {
     const range range = lend_range(t, cut, c, 4, 3, channel);
@@ -199,7 +199,7 @@ static void normalize(const tensor *t, const cut *cut, const task *task, const f
   }
 }
 
-/* A part of G, or of what relu leaves of it. */
+/* A part of G, masked if there is a relu. */
 static rows lend_gradients(const tensor *t, const cut *cut, const task *task, const range *range, part p, rows from,
                            const float *g) {
   const rows given = lend_copy(t, cut, p, 3, g);
@@ -229,7 +229,7 @@ static void sum_gradients(const tensor *t, const cut *cut, const task *task, con
                    range->partial.at, range->channel.at, gradient, range->fold.at);
 }
 
-/* In inference by the numbers of `scaled`, which have a mean and a beta of 0. */
+/* In inference with the numbers of `scaled`, whose mean and beta are 0. */
 static void find_input_gradients(const tensor *t, const cut *cut, const task *task, const range *scaled, const range *range,
                                  const float *x, const float *g, float *y, const bn_gradient *gradient) {
   const piece piece = task->training ? cut->input : cut->normalize;

@@ -1,5 +1,5 @@
-/* What every environment is held to: the worked examples, the golden bits in every way for tensors to lie, the error bounds, and a bad
- * input. It runs in pages and workers too, so it returns what it found, and imports nothing but plain code. */
+/* The checks for every environment: the worked examples, the golden bits with tensors in every place, the error bounds, and a bad
+ * input. It also runs in pages and workers, so it returns its findings, and imports only plain code. */
 import { argumentsOf, GROUPS, gradientOptionsOf, hashesOf, WAYS } from '../golden.js';
 import { golden } from '../golden-hashes.js';
 import { gradBetaBound, gradGammaBound, gradInputBound, gradientReference } from '../gradient-reference.js';
@@ -37,7 +37,7 @@ export function conform(library, plain, examples) {
     const { P, R, normalized } = exact;
     const near = (actual, expected, bound) => Math.abs(actual - expected) <= bound * SLACK;
     return exact.channels.every((channel, c) => {
-      // Where rounding decides what relu leaves, there is no one result.
+      // If rounding decides about the mask of relu, more than one result is right.
       if (channel.uncertain > 0) return true;
       const [ofGamma, ofBeta] = [exact.gradGamma[c], exact.gradBeta[c]];
       return (

@@ -1,5 +1,5 @@
-/* The packed package in every runtime, test runner and bundler it is for: npm run test:package
- * The tools are pinned in tools/, and installed there first. They run on Node 24, whatever runs the tests. */
+/* The packed package in every runtime, test runner and bundler that it supports: npm run test:package
+ * The tools are pinned in tools/, and installed there first. They run on Node 24, whichever Node runs the tests. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -11,17 +11,17 @@ import { launch } from '../browsers/drivers.js';
 import { compareTable, found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball } from './packed.js';
 
 const tools = join(root, 'tests/package/tools');
-// Not `npm ci`: it wants the packages of all platforms in the lock file, and few registries have them all.
+// Not `npm ci`: it needs the packages of all platforms in the lock file, and few registries have them all.
 if (!existsSync(join(tools, 'node_modules/.package-lock.json')))
   run('npm', ['install', '--no-save', '--no-audit', '--no-fund'], { cwd: tools });
 const inTools = (path) => join(tools, 'node_modules', path);
 const versionOf = (tool) => JSON.parse(readFileSync(inTools(`${tool}/package.json`), 'utf8')).version;
 const NODE = inTools('node-24/bin/node');
 
-/** Runs a tool's script on Node. */
+/** Runs a tool's script with Node. */
 const runTool = (path, args, options) => run(NODE, [inTools(path), ...args], options);
 
-/** Lets a project find libraries of tools/. */
+/** Links libraries of tools/ into a project. */
 const link = (directory, ...names) => {
   for (const name of names) symlinkSync(inTools(name), join(directory, 'node_modules', name));
 };
@@ -75,7 +75,7 @@ for (const [what, names, most] of [
   ['the forward call', '{ batchNormalization }', 10250],
   ['everything', '*', 16900],
 ])
-  test(`an app with ${what} ships ${most / 1000} KB at most, minified and gzipped (size-limit)`, () => {
+  test(`an app with ${what} is at most ${most / 1000} KB, minified and gzipped (size-limit)`, () => {
     const directory = project(`size-${most}`, { 'app.js': `export ${names} from 'batchnorm';\n` });
     const limits = [{ path: 'app.js', gzip: true, limit: `${most} B` }];
     const described = {
@@ -113,7 +113,7 @@ for (const [node, path] of [
     assert.equal(run(path, [...quiet, 'same.js'], inPrograms).trim(), 'true');
   });
 
-test('Node older than require() of ES modules takes the CommonJS file', () => {
+test('a Node without require() of ES modules uses the CommonJS file', () => {
   const output = run(process.execPath, ['--no-experimental-require-module', 'require.cjs'], inPrograms);
   found(`Node ${process.versions.node}`, '`require` of the CommonJS file', reportIn(output));
 });
@@ -136,7 +136,7 @@ test('Bun', () => {
   found(`Bun ${versionOf('bun')}`, 'its WebAssembly SIMD switched off', reportIn(old), 'js');
 });
 
-// The day's, unless this workerd is older: it knows no date that is more than a week after its own release.
+// Today, unless this workerd is too old: it accepts no date more than a week after its own release.
 const released = readFileSync(inTools('workerd/package.json'), 'utf8')
   .match(/1\.(\d{4})(\d\d)(\d\d)\./)
   .slice(1)
@@ -313,7 +313,7 @@ globalThis.report = { ...here, failures: [...onServer.failures, ...here.failures
   found(`vite ${versionOf('vite')}`, 'server-side rendering, in Chromium', page);
 });
 
-test('docs/environments.md lists all of these', () => compareTable('package'));
+test('docs/environments.md lists all these environments', () => compareTable('package'));
 
 /* ---- TypeScript --------------------------------------------------------------------------------------------------- */
 
@@ -329,7 +329,7 @@ export const again: batchnorm.Tensor = plain.batchNormalization(output, [1], [0]
 for (const release of readdirSync(inTools('.')).filter((name) => name.startsWith('typescript-')))
   test(`TypeScript ${versionOf(release)}`, () => {
     const tsc = existsSync(inTools(`${release}/bin/tsc`)) ? `${release}/bin/tsc` : `${release}/lib/tsc.js`;
-    // node10 knows no exports, and is gone from TypeScript 6.
+    // node10 ignores `exports`, and TypeScript 6 has removed it.
     for (const resolution of ['node16', 'nodenext', 'bundler', ...(release < 'typescript-6' ? ['node10'] : [])])
       for (const lib of ['es2020', 'es2020,dom']) {
         writeFileSync(

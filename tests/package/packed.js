@@ -1,5 +1,5 @@
-/* The package as users get it: packed, installed from its tarball into projects of their own, and held to conformance.js.
- * What was found where is compared with the tables in docs/environments.md, which tools/environments.js writes. */
+/* The package as users get it: packed, installed from its tarball into new projects, and checked by conformance.js.
+ * The findings are compared with the tables in docs/environments.md, which tools/environments.js writes. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ export const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-package-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a command; fails with all it printed. Returns what it wrote to standard output. */
+/** Runs a command. If it fails, throws an error with everything it printed. Returns its standard output. */
 export function run(command, args, { cwd = root, env = {}, status = 0 } = {}) {
   const result = spawnSync(command, args, {
     cwd,
@@ -38,7 +38,7 @@ function pack() {
   const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   return join(folder, `${name}-${version}.tgz`);
 }
-/** TARBALL names one that is there already: npm run release. */
+/** TARBALL may name an existing tarball, as npm run release does. */
 export const tarball = process.env.TARBALL ?? pack();
 
 /* conformance.js with the worked examples, in one file: `run(library, plain)`. */
@@ -69,7 +69,7 @@ export function project(title, files, { type = 'module' } = {}) {
   return directory;
 }
 
-/** A program that prints its report, by import and by require; and a page's module, which leaves it in `globalThis.report`. */
+/** Programs that print a report, using import or require, and a module for pages that leaves it in `globalThis.report`. */
 export const IMPORTS = `import * as batchnorm from 'batchnorm';
 import * as plain from 'batchnorm/js';
 import { run } from './conformance.js';
@@ -85,7 +85,7 @@ export const PAGE = `${IMPORTS}globalThis.report = run(batchnorm, plain);
 
 const rows = [];
 
-/** Holds a report against what is expected of it, and keeps it for the table. */
+/** Checks a report, and keeps it for the table. */
 export function found(where, how, report, backend = 'wasm-simd') {
   assert.deepEqual(report.failures, []);
   assert.ok(report.checks > 300, `${report.checks} checks`);
@@ -93,12 +93,12 @@ export function found(where, how, report, backend = 'wasm-simd') {
   rows.push(`| ${where} | ${how} | ${report.backend} | ${report.checks} |`);
 }
 
-/** The report in what a program printed, maybe among other lines. */
+/** The report in the output of a program, which may have other lines. */
 export const reportIn = (output) => JSON.parse(output.match(/\{"backend".*\}/)?.[0] ?? assert.fail(`no report in: ${output}`));
 
 /**
- * Holds what was found against a table of docs/environments.md, apart from versions and numbers of checks; if only `some` environments
- * were tried, these have to be in the table. If FOUND names a file, the rows are added there instead.
+ * Compares the findings with a table of docs/environments.md, except for versions and numbers of checks. If only `some` environments were
+ * tried, these must be in the table. If FOUND names a file, the rows are added to that file instead.
  */
 export function compareTable(section, some = false) {
   if (process.env.FOUND) return appendFileSync(process.env.FOUND, `${JSON.stringify({ section, rows })}\n`);

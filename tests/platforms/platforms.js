@@ -1,5 +1,5 @@
 /* The packed package on other processors, under QEMU, and in other JavaScript engines: npm run test:platforms
- * The engines are pinned in package.json here, and installed first; qemu.sh gets QEMU and foreign libraries on Debian. */
+ * The engines are pinned in package.json here, and installed first. qemu.sh installs QEMU and foreign libraries on Debian. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -23,7 +23,7 @@ const versionOf = (name) => JSON.parse(readFileSync(inHere(`${name}/package.json
 const cache = inHere('.cache');
 mkdirSync(cache, { recursive: true });
 
-/** Node for another processor. npm refuses to install that here, but packs it. Returns the program's path. */
+/** Gets Node for another processor. npm does not install that here, but it can pack it. Returns the program's path. */
 function foreignNode(name) {
   const directory = join(cache, `${name}-${foreign[name]}`);
   if (!existsSync(directory)) {
@@ -33,7 +33,7 @@ function foreignNode(name) {
     const [{ filename }] = JSON.parse(run('npm', ['pack', `${name}@${foreign[name]}`, '--json'], { cwd: unpacked }));
     run('tar', ['-xzf', filename], { cwd: unpacked });
     rmSync(join(unpacked, filename));
-    // Only now does it count as there: a try that was broken off leaves none.
+    // Renamed last, so that an interrupted attempt does not count as finished.
     renameSync(unpacked, directory);
   }
   return join(directory, 'package/bin/node');
@@ -47,9 +47,9 @@ test('QEMU and foreign libraries', () => {
 
 for (const [processor, qemu, libraries, backend] of [
   ['arm64', 'qemu-aarch64-static', 'arm64', 'wasm-simd'],
-  // Its vectors take subnormal numbers as zero.
+  // Its vector instructions treat subnormal numbers as zero.
   ['armv7l', 'qemu-arm-static', 'armhf', 'js'],
-  // Big-endian: the kernel's memory is little-endian, typed arrays on it are not.
+  // Big-endian: the kernel's memory is little-endian, but typed arrays on it are not.
   ['s390x', 'qemu-s390x-static', 's390x', 'js'],
 ])
   test(`Node for ${processor}`, () => {
@@ -76,7 +76,7 @@ test('Hermes: a React Native bundle, by Metro', async () => {
       resetCache: true,
       cacheStores: [],
       maxWorkers: 1,
-      // Babel's helpers and Metro's own modules, which an app of React Native has in its node_modules.
+      // Babel's helpers and Metro's own modules. An app of React Native has them in its node_modules.
       resolver: { useWatchman: false, nodeModulesPaths: [inHere('.')] },
       transformer: { babelTransformerPath: require.resolve('@react-native/metro-babel-transformer') },
     },
@@ -87,7 +87,7 @@ test('Hermes: a React Native bundle, by Metro', async () => {
   found(`Hermes ${versionOf('hermes-engine-cli')}`, `a bundle of Metro ${versionOf('metro')}`, reportIn(output), 'js');
 });
 
-/** The program in one file, for engines without modules. */
+/** Bundles a program into one file, for engines without modules. */
 function bundle(directory, entry) {
   const outfile = join(directory, 'bundle.js');
   buildSync({ entryPoints: [join(directory, entry)], bundle: true, format: 'iife', target: 'es2020', outfile });
@@ -126,4 +126,4 @@ test('Vercel’s edge runtime, in a request', async (t) => {
   found(`edge-runtime ${versionOf('edge-runtime')}`, 'in a request', await response.json());
 });
 
-test('docs/environments.md lists all of these', () => compareTable('platforms'));
+test('docs/environments.md lists all these environments', () => compareTable('platforms'));

@@ -1,5 +1,5 @@
-/* npm run site: the README, docs/, an API reference made from the comments in js/, and the demo, as one static site in site/, ready
- * for any web server. Fails if a link of the site leads nowhere. */
+/* npm run site: builds one static site in site/, for any web server, from the README, docs/, the comments in js/ (as an API
+ * reference) and the demo. Fails if a link of the site is broken. */
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { posix, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ const SITE = 'site';
 const { homepage, repository } = JSON.parse(readFileSync('package.json', 'utf8'));
 const github = repository.url.replace(/^git\+|\.git$/g, '');
 const BLOB = `${github}/blob/main/`;
-/** The addresses of the repository's own files, before their paths. */
+/** Matches the part of an address on GitHub that precedes the path of one of this repository's files. */
 const OWN = new RegExp(
   `^https://(?:raw\\.githubusercontent|github)\\.com${new URL(github).pathname}/(?:(?:blob|tree|raw)/)?(?:main|HEAD)/`,
 );
@@ -69,7 +69,7 @@ if (!project || typedoc.logger.hasErrors() || typedoc.logger.hasWarnings()) proc
 
 /* ---- the pages, from Markdown ----------------------------------------------------------------------------------------- */
 
-/** The order of the guides in the navigation; others follow. */
+/** The order of the guides in the navigation. Guides that are not listed come last. */
 const ORDER = 'getting-started training performance comparison comparison-browsers numerics environments'.split(' ');
 const rank = (file) => ORDER.indexOf(posix.basename(file, '.md')) + 1 || ORDER.length + 1;
 const files = listFiles('docs').filter((file) => file.endsWith('.md'));
@@ -86,7 +86,8 @@ const slug = (text) =>
     .replace(/\s/g, '-');
 const textOf = ({ children }) => children.map(({ content }) => content).join('');
 
-/** Where a link of the file `from`, which is `here` on the site, leads there: to a file of the site, or else to one on GitHub. */
+/** The address on the site for a link in the file `from`, which is `here` on the site: that of a file of the site, or else of one
+ * on GitHub. */
 function translate(link, from, here) {
   const own = link.replace(OWN, '');
   if (own.startsWith('#') || /^[a-z]+:/.test(own)) return link;
@@ -151,7 +152,7 @@ writeFileSync(`${SITE}/${demo}`, translateAll(readFileSync(demo, 'utf8'), demo, 
 
 const html = new Map();
 for (const file of listFiles(SITE).filter((name) => name.endsWith('.html'))) {
-  // The site works wherever it lies, so its links to itself are relative.
+  // Links within the site are relative, so that it works at any address.
   const up = '../'.repeat(file.split('/').length - 2) || './';
   const text = readFileSync(file, 'utf8').replaceAll(`"${homepage}`, `"${up}`);
   writeFileSync(file, text);
