@@ -113,12 +113,13 @@ test('an offset of fold’s arguments', () => {
 });
 
 test('sizes of fold’s arguments', () => {
-  const call = (size) => fold(null, null, { data: [1, 2, 3, 4], shape: [size], offset: 0 }, four);
+  const call = (shape) => fold(null, null, { data: [1, 2, 3, 4], shape, offset: 0 }, four);
   for (const [size, , text] of NO_INTEGERS.filter(([given]) => typeof given !== 'object'))
-    throws(() => call(size), RangeError, `fold: mean.shape must be [C], or that among ones; got [${text}]`);
-  assert.deepEqual(call(4), fold(null, null, [1, 2, 3, 4], four));
-  const twoByTwo = { data: [1, 2, 3, 4], shape: [1, 2, 2] };
-  throws(() => fold(null, null, twoByTwo, four), RangeError, 'fold: mean.shape must be [C], or that among ones; got [1, 2, 2]');
+    throws(() => call([size]), RangeError, `fold: mean.shape must be [C], or that among ones; got [${text}]`);
+  const mixed = () => call([4, 1n]);
+  throws(mixed, RangeError, 'fold: mean.shape must be [C], or that among ones; got [4, a bigint]');
+  assert.deepEqual(call([4]), fold(null, null, [1, 2, 3, 4], four));
+  throws(() => call([1, 2, 2]), RangeError, 'fold: mean.shape must be [C], or that among ones; got [1, 2, 2]');
 });
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------------------ */
