@@ -73,7 +73,8 @@ function describe({ file, start, end, text }) {
   return { file, from, to: brief(source.slice(begin, start) + text + source.slice(end, last)) };
 }
 
-const keyOf = ({ file, from, to }) => `${file}\n${from}\n${to}`;
+/** Equal lines may be changed alike: `nth` says which of them is meant, if not the first. */
+const keyOf = ({ file, from, to, nth = 1 }) => [nth, file, from, to].join('\n');
 
 const known = new Map();
 for (const { why, mutants } of JSON.parse(readFileSync(join(here, 'survivors.json'), 'utf8')))
@@ -88,9 +89,10 @@ async function shuffled() {
   for (const mutant of all) {
     Object.assign(mutant, describe(mutant));
     const key = keyOf(mutant);
-    times.set(key, (times.get(key) ?? 0) + 1);
+    mutant.nth = (times.get(key) ?? 0) + 1;
+    times.set(key, mutant.nth);
     mutant.rank = createHash('sha256')
-      .update(`${given.seed}\n${times.get(key)}\n${key}`)
+      .update(`${given.seed}\n${keyOf(mutant)}`)
       .digest('hex');
   }
   const wanted = all.filter(
@@ -170,14 +172,13 @@ for (const file of [...new Set(results.map(({ mutant }) => mutant.file)), '']) {
   ];
   console.log((file || 'all').padEnd(20) + [7, 8, 15, 12, 10].map((width, k) => String(columns[k]).padStart(width)).join(''));
 }
-if (survivors.length > 0) console.log('\nSurvivors, as survivors.json has them:');
-for (const { mutant } of survivors) {
-  const { file, from, to } = mutant;
-  console.log(JSON.stringify({ file, from, to }));
-}
+/** A mutant as survivors.json lists it. */
+const entry = ({ file, from, to, nth }) => ({ file, from, to, ...(nth > 1 && { nth }) });
+if (survivors.length > 0) console.log('\nSurvivors, as survivors.json would list them:');
+for (const { mutant } of survivors) console.log(JSON.stringify(entry(mutant)));
 const wrong = results.filter(({ killer, why }) => killer && why);
 for (const { mutant, killer } of wrong)
-  console.log(`\nNot equivalent, ${killer} has killed it: ${JSON.stringify(describe(mutant))}`);
+  console.log(`\nNot equivalent, ${killer} has killed it: ${JSON.stringify(entry(mutant))}`);
 
 const killed = results.filter(({ killer }) => killer).length;
 const score = killed / (killed + survivors.length);
