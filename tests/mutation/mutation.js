@@ -181,6 +181,8 @@ for (const { mutant, killer } of wrong)
   console.log(`\nNot equivalent, ${killer} has killed it: ${JSON.stringify(entry(mutant))}`);
 
 const killed = results.filter(({ killer }) => killer).length;
-const score = killed / (killed + survivors.length);
-console.log(`\n${(100 * score).toFixed(1)} % killed, of ${killed + survivors.length} that are not known as equivalent`);
-if (!(score >= GOAL) || wrong.length > 0) process.exitCode = 1;
+const counted = killed + survivors.length;
+// With --survivors there may be none that count.
+const score = counted > 0 ? killed / counted : 1;
+console.log(`\n${(100 * score).toFixed(1)} % killed, of ${counted} that are not known as equivalent`);
+if (score < GOAL || wrong.length > 0) process.exitCode = 1;
