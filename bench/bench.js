@@ -1,5 +1,5 @@
-/* Measures speed and exactness, in training, inference and the gradient: of this package, with tensors that it copies and with
- * tensors in an arena, of plain JavaScript, and of a copy of X, all in one process.
+/* Measures speed and exactness in training, inference and the gradient. Compares this package, with tensors that it copies and
+ * with tensors in an arena, with plain JavaScript and with a plain copy of X. Everything runs in one process.
  *   npm run bench [-- --json] [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
  * Data are seeded. Every variant is verified against float64 before it is timed. Variants alternate. Reports medians with
  * quartiles. */
@@ -11,12 +11,26 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
 import { call, callGradient } from '../js/call.js';
-import { Arena, backend, batchNormalization, batchNormalizationGradient } from '../js/index.js';
+import { Arena, backend } from '../js/index.js';
 import { load } from '../js/loader.js';
 import { differentiatePlain } from '../js/plain.js';
 import { sizeOf } from '../tests/data.js';
-import { arrayOf, callOf, largestError, MODES, megabytes, nameOf, PLACE, PLACES, placeOf, problemOf, withRelu } from './cases.js';
-import { machine } from './machine.js';
+import {
+  arrayOf,
+  callOf,
+  largestError,
+  MODES,
+  moveToArena,
+  nameOf,
+  ours,
+  PLACE,
+  PLACES,
+  placeOf,
+  problemOf,
+  withRelu,
+} from './cases.js';
+import { duration, memorySize } from './format.js';
+import { conditions } from './machine.js';
 import { naive, tunedFunctions } from './plain.js';
 import { quartiles } from './samples.js';
 
@@ -35,28 +49,20 @@ const places = chosen.length > 0 ? chosen : PLACES;
 const root = fileURLToPath(new URL('..', import.meta.url));
 const print = (...words) => json || console.log(...words);
 
-/** The name of the copy that a variant is compared with: one between arrays of the same kind. */
+/** The name of the copy that a variant is compared with. For a variant in an arena, it is the copy within an arena. */
 const copyOf = (name) => (name.includes('arena') ? 'copy, arena' : 'copy X → out');
 
-const MB = 2 ** 20;
-const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
+const MIB = 2 ** 20;
 const naiveFunctions = { forward: (...args) => call(naive, ...args) };
 
-/** A problem, and its variants by name: the problem that each computes (null for a copy), and a function that runs it. */
+/** Returns a problem, and its variants by name. A variant has the problem that it computes (null for a copy), and a function that
+ * runs it. */
 function prepare(place, mode) {
   const { shape } = place;
   const given = problemOf(place, mode);
-  const { X, gradOutput } = given;
-  const gradient = mode === 'gradient';
+  const { X } = given;
   const out = arrayOf(X.data.length);
-  const arena = new Arena((gradient ? 3 : 2) * (X.data.byteLength + 64));
-  const within = (tensor) => {
-    const copy = arena.tensor(shape);
-    copy.data.set(tensor.data);
-    return copy;
-  };
-  const at = { ...given, X: within(X), gradOutput: gradOutput && within(gradOutput) };
-  const to = arena.tensor(shape);
+  const { at, to } = moveToArena(Arena, given);
   const copy = (run) => ({ given: null, run });
   const way = (functions, of, options) => ({ given: of, run: callOf(functions, of, options) });
   const variants = {
@@ -66,7 +72,7 @@ function prepare(place, mode) {
     'batchnorm, arena': way(ours, at, { out: to }),
     'tuned JS, out': way(tunedFunctions, given, { out }),
   };
-  if (!gradient)
+  if (mode !== 'gradient')
     Object.assign(variants, {
       'copy, fresh': copy(() => X.data.slice()),
       'batchnorm, fresh': way(ours, given, {}),
@@ -76,7 +82,7 @@ function prepare(place, mode) {
       'tuned JS, fresh': way(tunedFunctions, given, {}),
       'naive JS, out': way(naiveFunctions, given, { out }),
     });
-  if (X.data.byteLength > MB / 2 && X.data.byteLength <= 32 * MB)
+  if (X.data.byteLength > MIB / 2 && X.data.byteLength <= 32 * MIB)
     Object.assign(variants, {
       'batchnorm, out, relu': way(ours, withRelu(given), { out }),
       'batchnorm, arena, relu': way(ours, withRelu(at), { out: to }),
@@ -84,7 +90,7 @@ function prepare(place, mode) {
   return { given, variants };
 }
 
-/** Compares all results of the tuned gradient with the package's plain JavaScript. (largestError checks only some of the channels.) */
+/** Compares all results of the tuned gradient with the package's plain JavaScript. (largestError checks only some channels.) */
 function verifyTunedGradient(given) {
   const [mine, twin] = [tunedFunctions, { gradient: (...args) => callGradient(differentiatePlain, ...args) }].map((functions) =>
     callOf(functions, given)(),
@@ -121,7 +127,7 @@ function measure(place, mode) {
     for (let i = 0; i < 3 || performance.now() < end; i++) variants[name].run();
   }
   const samples = Object.fromEntries(names.map((name) => [name, []]));
-  /* Variants that allocate alternate among themselves, because another thread frees their buffers while the next variant is timed. */
+  // Variants that allocate alternate among themselves, since another thread frees their buffers while the next variant is timed.
   const fresh = names.filter((name) => name.includes('fresh'));
   for (const group of [names.filter((name) => !fresh.includes(name)), fresh]) {
     const end = performance.now() + SECONDS * 1000 * (group.length / names.length);
@@ -142,18 +148,15 @@ function measure(place, mode) {
 const median = (result, name) => result.quartiles[name]?.[1];
 
 function report(result) {
-  const { shape, mode, n, errors } = result;
+  const { mode, n, errors } = result;
   const tensors = mode === 'gradient' ? 3 : 2;
-  const size = megabytes(shape) >= 1 ? `${megabytes(shape).toFixed(1)} MB` : `${4 * n} bytes`;
-  print(`\n${nameOf(result)} ${mode}, ${size}`);
+  print(`\n${nameOf(result)} ${mode}, ${memorySize(4 * n)}`);
   print('variant                    time [quartiles]               ns / value   GB/s  × copy  × faster than JS    ULP');
   for (const [name, [low, mid, high]] of Object.entries(result.quartiles)) {
-    const unit = mid > 1e6 ? [1e6, 'ms'] : mid > 1e3 ? [1e3, 'µs'] : [1, 'ns'];
-    const time = `${(mid / unit[0]).toFixed(2)} ${unit[1]} [${(low / unit[0]).toFixed(2)}–${(high / unit[0]).toFixed(2)}]`;
     const twin = name.includes('fresh') ? 'tuned JS, fresh' : 'tuned JS, out';
     print(
       name.padEnd(26),
-      time.padEnd(30),
+      `${duration(mid)} [${duration(low)} – ${duration(high)}]`.padEnd(30),
       (mid / n).toFixed(3).padStart(10),
       ((4 * (name.includes('copy') ? 2 : tensors) * n) / mid).toFixed(1).padStart(6),
       (mid / median(result, copyOf(name))).toFixed(2).padStart(7),
@@ -165,7 +168,7 @@ function report(result) {
 
 const inCopies = (result, name) => median(result, name) / median(result, copyOf(name));
 
-/** Prints one line per shape and mode: nanoseconds per value, and that time divided by a copy's between arrays of the same kind. */
+/** Prints one line per shape and mode: for each variant, the nanoseconds per value, and how many times a copy's time that is. */
 function overview(results) {
   const columns = {
     'by copies': 'batchnorm, out',
@@ -176,8 +179,10 @@ function overview(results) {
   };
   const copies = { copy: 'copy X → out', 'copy, arena': 'copy, arena' };
   const widths = { shape: 23, mode: 10, column: 15 };
-  print('\nns per value (× the copy; in an arena, the copy between its tensors); relu × none: by copies, in an arena');
-  const head = [...Object.keys(columns), ...Object.keys(copies), 'relu × none'].map((name) => name.padStart(widths.column));
+  print(
+    '\nns per value (× the time of a copy; in an arena, of a copy within it); the last column is the time with relu ÷ without it',
+  );
+  const head = [...Object.keys(columns), ...Object.keys(copies), 'relu ÷ none'].map((name) => name.padStart(widths.column));
   print('shape'.padEnd(widths.shape), 'mode'.padEnd(widths.mode), ...head);
   for (const result of results) {
     const known = (name, text) => (median(result, name) === undefined ? '–' : text(name)).padStart(widths.column);
@@ -208,7 +213,8 @@ function shippedBytes(names) {
   return (stdout ?? gzipSync(outputFiles[0].contents, { level: 9 })).length;
 }
 
-/** Milliseconds from import to the first result, without Node's own start: the difference between two processes, which alternate. */
+/** Milliseconds from the import to the first result. Node's own start does not count: an empty program is measured, too, and its
+ * time is subtracted. The two programs alternate. */
 function startMilliseconds() {
   const folder = mkdtempSync(join(tmpdir(), 'batchnorm-'));
   writeFileSync(join(folder, 'empty.mjs'), '');
@@ -228,7 +234,7 @@ function startMilliseconds() {
   return quartiles(times.first)[1] - quartiles(times.empty)[1];
 }
 
-/** The worst ratio among the results that a row of the table covers, and its place. */
+/** The worst ratio among the results that a row of the table covers, and the place where it was measured. */
 function worst(results, applies, ratio, better) {
   let found = null;
   for (const result of results)
@@ -249,21 +255,21 @@ function summarize(results) {
   const single = (_, shape) => shape === '1,1,4096,4096';
   const columns = (_, shape) => shape === '64,512,1,1';
   const withRelu = (way) => (result) => median(result, `batchnorm, ${way}, relu`) / median(result, `batchnorm, ${way}`);
-  const middle = (bytes) => bytes > MB / 2 && bytes <= 32 * MB;
+  const middle = (bytes) => bytes > MIB / 2 && bytes <= 32 * MIB;
   const tiny = (_, shape) => shape === '2,2,2,2';
   const cached = (_, shape) => ['8,64,56,56', '32,256,14,14', '32,2048,7,7', '128,32,28,28'].includes(shape);
   const small = (_, shape) => cached(0, shape) || shape === '1,3,224,224';
   const rows = [
-    ['over 32 MB, channels fit: × copy', (bytes, shape) => bytes > 32 * MB && !single(0, shape), toCopy, '≤', 2.8, 1.9],
-    ['one channel of 64 MB: × copy', single, toCopy, '≤', 4, 1.9],
-    ['from 0.5 to 32 MB: × faster than tuned JS', middle, byOut, '≥', 2, 3, 2],
-    ['over 32 MB: × faster than tuned JS', (bytes) => bytes > 32 * MB, byOut, '≥', 2, 1.8, 2],
+    ['over 32 MiB, channels fit: × copy', (bytes, shape) => bytes > 32 * MIB && !single(0, shape), toCopy, '≤', 2.8, 1.9],
+    ['one channel of 64 MiB: × copy', single, toCopy, '≤', 4, 1.9],
+    ['from 0.5 to 32 MiB: × faster than tuned JS', middle, byOut, '≥', 2, 3, 2],
+    ['over 32 MiB: × faster than tuned JS', (bytes) => bytes > 32 * MIB, byOut, '≥', 2, 1.8, 2],
     ['(64,512,1,1): × faster than tuned JS', columns, byOut, '≥', 3, 2],
     ['(2,2,2,2): × faster than plain JS, same checks', tiny, byFresh, '≥', 1, 1],
-    ['fresh output over 1 MB: × faster than tuned JS', (bytes) => bytes > MB, byFresh, '≥', 1.5, 1.3],
-    ['arena to arena, 6 to 13 MB: × copy', cached, arenaToCopy, '≤', 2.4, 1.2],
-    ['arena to arena, 0.6 to 13 MB: × faster than by copies', small, byCopies, '≥', 1.3, 1.35, 1.3],
-    ['relu, from 0.5 to 32 MB: × without', middle, withRelu('out'), '≤', 1.05, 1.05],
+    ['fresh output over 1 MiB: × faster than tuned JS', (bytes) => bytes > MIB, byFresh, '≥', 1.5, 1.3],
+    ['arena to arena, 6 to 13 MiB: × copy', cached, arenaToCopy, '≤', 2.4, 1.2],
+    ['arena to arena, 0.6 to 13 MiB: × faster than by copies', small, byCopies, '≥', 1.3, 1.35, 1.3],
+    ['relu, from 0.5 to 32 MiB: × without', middle, withRelu('out'), '≤', 1.05, 1.05],
     ['relu, arena to arena: × without', middle, withRelu('arena'), '≤', 1.05, 1.05],
   ];
   print('\nWhat must be reached (the worst shape of each row)');
@@ -291,7 +297,7 @@ function summarize(results) {
   return table;
 }
 
-const revision = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout?.trim() || 'unknown';
+const { machine, revision } = conditions();
 print(
   `${machine}\nbatchnorm at ${revision}, ${backend()}; medians [quartiles] of up to 101 rounds, variants alternate; GB/s count what is read and written once`,
 );
@@ -307,7 +313,7 @@ const arenaMemory = new Arena(64).tensor([16]).data.buffer.byteLength - 64;
 const linearMemory = load()?.buffer.byteLength ?? 0;
 const shipped = { forward: shippedBytes('{ batchNormalization }'), all: shippedBytes('*') };
 const limits = { linearMemory, arenaMemory, shipped, start: startMilliseconds() };
-print(`linear memory ${limits.linearMemory} bytes (≤ ${8 * MB})`);
+print(`linear memory ${limits.linearMemory} bytes (≤ ${8 * MIB})`);
 print(`an arena's memory besides its tensors ${limits.arenaMemory} bytes`);
 print(`what an app ships, minified and gzipped: ${shipped.forward} bytes (≤ 10000) with the forward call alone`);
 print(`with all of the main entry: ${shipped.all} bytes (≤ 14000)`);

@@ -1,5 +1,5 @@
 /* The problems of the benchmarks: shapes, seeded data, and the largest error of a result. Runs in Node and in pages. */
-import { moments } from '../js/index.js';
+import { batchNormalization, batchNormalizationGradient, moments } from '../js/index.js';
 import { normalTensor, sizeOf } from '../tests/data.js';
 import { gradientReference } from '../tests/gradient-reference.js';
 import { reference, ulp } from '../tests/reference.js';
@@ -42,8 +42,8 @@ export function placeOf(text) {
 /** @param {Place} place */
 export const nameOf = ({ shape, axis }) => `(${shape.join(', ')})${axis === -1 ? ' last' : ''}`;
 
-/** Its dimensions as the package sees them: the product of the sizes before the channels, the channels, and the product after
- * them. @param {Place} place */
+/** The dimensions that the package uses: the product of the sizes before the channels, the number of channels, and the product of
+ * the sizes after them. @param {Place} place */
 export function dimensionsOf({ shape, axis }) {
   const k = axis < 0 ? axis + shape.length : axis;
   return { batch: sizeOf(shape.slice(0, k)), channels: shape[k], spatial: sizeOf(shape.slice(k + 1)) };
@@ -75,14 +75,30 @@ export const problemOf = ({ shape, axis }, mode) =>
 /** The same problem with relu. */
 export const withRelu = (given) => ({ ...given, options: { ...given.options, relu: true } });
 
-/** A function that runs a problem with one of these functions, which take the same arguments as the package's, and returns the results. */
+/** The package's functions, as callOf takes them. */
+export const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
+
+/** Returns a function that runs a problem with one of the given functions, and returns the results. The functions take the same
+ * arguments as the package's. */
 export function callOf({ forward, gradient }, { X, rest, gradOutput, options }, more) {
   const all = { ...options, ...more };
   return gradOutput ? () => gradient(gradOutput, X, all) : () => forward(X, ...rest, all);
 }
 
-/** An array to copy to. It starts one cache line after the beginning of its memory. Without that, malloc may place two arrays 16
- * bytes more than whole pages apart, and glibc then copies twenty times as slowly on some processors (AMD's Zen 4). */
+/** The same problem with its tensors in a new arena (`at`), and a tensor there for the result (`to`). */
+export function moveToArena(Arena, given) {
+  const { X, gradOutput } = given;
+  const arena = new Arena((gradOutput ? 3 : 2) * (X.data.byteLength + 64));
+  const move = ({ data }) => {
+    const moved = arena.tensor(X.shape);
+    moved.data.set(data);
+    return moved;
+  };
+  return { at: { ...given, X: move(X), gradOutput: gradOutput && move(gradOutput) }, to: arena.tensor(X.shape) };
+}
+
+/** An array to copy to. It starts one cache line after the beginning of its memory. Otherwise malloc may place two arrays at a
+ * distance of whole pages and 16 bytes, and then glibc copies twenty times as slowly on some processors (AMD's Zen 4). */
 export const arrayOf = (length) => new Float32Array(new ArrayBuffer(4 * length + 64), 64, length);
 
 /**
@@ -113,7 +129,7 @@ function exactChannels(given) {
       const exact = gradientReference(only(gradOutput), only(X), own);
       const { gradInput, gradGamma, gradBeta, P, R } = exact;
       const [{ count, rms, uncertain }] = exact.channels;
-      // A sum of `count` gradients of this size is about as large as this.
+      // The size of a typical sum of `count` gradients. Errors are measured by the sum itself only if that is larger.
       const least = rms * Math.sqrt(count);
       const totals = [gradGamma[0], gradBeta[0]].map((value) => ({ value, size: Math.max(Math.abs(value), least) }));
       // If rounding decides which values relu lets through, no result of the channel can be judged.
@@ -155,5 +171,3 @@ export function largestError([main, ...sums], given) {
   }
   return worst;
 }
-
-export const megabytes = (shape) => (4 * sizeOf(shape)) / 2 ** 20;

@@ -1,17 +1,17 @@
 /* Measures where the time of a call goes: into each of the kernel's functions, and into the rest, most of which is copying.
  *   node bench/parts.js [--quick] [8,64,56,56 8,56,56,64,last …]
- * js/kernel.js runs a kernel with a memory of its own, and a clock around each function. So every piece is timed where it is in a
- * real call: in a cache, or in memory. The clock itself takes about 0.1 µs per piece. Results are verified before they are timed.
- * Ways alternate. Reports medians. */
+ * The package's own code (js/kernel.js) runs a kernel whose functions are timed. So each function finds its data where a real
+ * call has them: in a cache, or in memory. The clock itself takes about 0.1 µs each time. Results are verified before they are
+ * timed. The ways to call alternate. Reports medians. */
 import { readFileSync } from 'node:fs';
 import { call, callGradient } from '../js/call.js';
 import { normalizeBy } from '../js/forward.js';
 import { differentiateBy } from '../js/gradient.js';
-import { Arena, batchNormalization, batchNormalizationGradient } from '../js/index.js';
+import { Arena } from '../js/index.js';
 import { Kernel } from '../js/kernel.js';
 import { BEGIN, load } from '../js/loader.js';
 import { makePlan } from '../js/plan.js';
-import { arrayOf, callOf, dimensionsOf, largestError, nameOf, placeOf, problemOf, withRelu } from './cases.js';
+import { arrayOf, callOf, dimensionsOf, largestError, nameOf, ours, placeOf, problemOf, withRelu } from './cases.js';
 import { machine } from './machine.js';
 import { quartiles } from './samples.js';
 
@@ -65,8 +65,6 @@ function kernels(bytes, begin) {
   return { buffer: memory.buffer, timed: new Watched(timed, memory, begin), idle: new Kernel(idle, memory, begin) };
 }
 
-const whole = { forward: batchNormalization, gradient: batchNormalizationGradient };
-
 /** The package's functions with another kernel. */
 const functionsOn = (kernel) => ({
   forward: (...args) => call((problem, out) => normalizeBy(kernel, problem, out), ...args),
@@ -87,7 +85,7 @@ function waysOf(problem) {
     if (source) tensor.data.set(source.data);
     return tensor;
   });
-  // These memories are as large as the package's own, and tensors have the same addresses.
+  // Both memories are as large as the package's own, and tensors have the same addresses in them.
   const away = kernels(own, BEGIN);
   const home = kernels(from.data.buffer.byteLength, end);
   new Float32Array(home.buffer).set(new Float32Array(from.data.buffer, 0, end / 4));
@@ -100,7 +98,7 @@ function waysOf(problem) {
       wholeOut.data.set(X.data);
     },
     timed: callOf(functionsOn(kernel), source, { out }),
-    whole: callOf(whole, wholeSource, { out: wholeOut }),
+    whole: callOf(ours, wholeSource, { out: wholeOut }),
     out,
     kernel,
     ...more,

@@ -44,7 +44,10 @@ const inColumns = ({ batch, spatial }) => spatial < 64 && batch > 3;
 /** How many values are in complete groups of four rows. @param {number} length @param {number} row */
 const inFours = (length, row) => length - (length % (4 * row));
 
-/** @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} end @param {number} mean @param {number} scale @param {number} shift */
+/**
+ * @param {Float32Array} x @param {Float32Array} out @param {number} begin @param {number} end
+ * @param {number} mean @param {number} scale @param {number} shift
+ */
 function normalize(x, out, begin, end, mean, scale, shift) {
   let i = begin;
   for (const last = end - 3; i < last; i += 4) {
@@ -147,7 +150,8 @@ export function tunedGradient(job, out, gradGamma, gradBeta) {
   else gradientSlabs(job, out, gradGamma, gradBeta);
 }
 
-/** The coefficients of a channel's gradInput, g · scale + (x · slope + constant), from its sums. Also writes gradBeta and gradGamma. */
+/** The coefficients of a channel's gradInput, g · scale + (x · slope + constant), from its sums. Also writes its gradBeta and
+ * gradGamma. */
 function coefficients({ gamma, mean, variance, epsilon, batch, spatial }, c, total, products, gradGamma, gradBeta) {
   const count = batch * spatial;
   const invStd = 1 / Math.sqrt(variance[c] + epsilon);
@@ -216,7 +220,7 @@ function inputGradient(x, g, out, begin, end, scale, slope, constant) {
   for (; i < end; i++) out[i] = g[i] * scale + (x[i] * slope + constant);
 }
 
-/** The sums of gradientSums for all channels, into totals and products. */
+/** Adds the two sums of gradientSums, of every channel, to totals and products. */
 function gradientColumnSums(x, g, spatial, means, totals, products) {
   const row = means.length * spatial;
   const fours = inFours(x.length, row);

@@ -1,4 +1,4 @@
-/* Statistics of timings. They are apart from cases.js, so that a page can show results without loading the problems. */
+/* Statistics of timings. They are not in cases.js, so that a page can show results without loading the problems. */
 
 export const COPY = 'copy X → out';
 

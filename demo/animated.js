@@ -1,43 +1,47 @@
-/* Whether a picture's file moves: browsers decode its first frame, and do not say that there are more. */
+/* Tells whether a picture file is animated. Browsers decode its first frame, and do not say whether there are more. */
 
-const text = (bytes, at, length) => String.fromCharCode(...bytes.subarray(at, at + length));
+const textAt = (bytes, offset, length) => String.fromCharCode(...bytes.subarray(offset, offset + length));
 
-/** The extents of a GIF's frames, from block to block; no pixel is decoded. */
-function framesOfGif(bytes) {
-  const table = (flags) => (flags & 0x80 ? 3 * 2 ** ((flags & 7) + 1) : 0);
-  let at = 13 + table(bytes[10]);
+/** The first bytes of a GIF's blocks. */
+const EXTENSION = 0x21;
+const FRAME = 0x2c;
+
+/** Counts the frames of a GIF by going from block to block, without decoding a pixel. */
+function countGifFrames(bytes) {
+  const colourTableSize = (flags) => (flags & 0x80 ? 3 * 2 ** ((flags & 7) + 1) : 0);
+  let offset = 13 + colourTableSize(bytes[10]);
   let frames = 0;
   const skipBlocks = () => {
-    while (bytes[at] > 0) at += bytes[at] + 1;
-    at++;
+    while (bytes[offset] > 0) offset += bytes[offset] + 1;
+    offset++;
   };
-  while (at < bytes.length) {
-    const kind = bytes[at];
-    if (kind === 0x21) at += 2;
-    else if (kind === 0x2c) {
+  while (offset < bytes.length) {
+    const kind = bytes[offset];
+    if (kind === EXTENSION) offset += 2;
+    else if (kind === FRAME) {
       frames++;
-      at += 11 + table(bytes[at + 9]);
+      offset += 11 + colourTableSize(bytes[offset + 9]);
     } else break;
     skipBlocks();
   }
   return frames;
 }
 
-/** Whether a chunk of this name comes before the pixels of a PNG. */
+/** Whether a PNG has a chunk of this name before its pixels. */
 function hasChunk(bytes, name) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 8; at + 8 <= bytes.length; at += 12 + view.getUint32(at)) {
-    const kind = text(bytes, at + 4, 4);
+  for (let offset = 8; offset + 8 <= bytes.length; offset += 12 + view.getUint32(offset)) {
+    const kind = textAt(bytes, offset + 4, 4);
     if (kind === name) return true;
     if (kind === 'IDAT') return false;
   }
   return false;
 }
 
-/** @param {Uint8Array} bytes of a file */
+/** Whether a GIF, PNG, WebP or AVIF file is animated. @param {Uint8Array} bytes the whole file */
 export function isAnimated(bytes) {
-  if (/^GIF8/.test(text(bytes, 0, 6))) return framesOfGif(bytes) > 1;
-  if (text(bytes, 1, 3) === 'PNG') return hasChunk(bytes, 'acTL');
-  if (text(bytes, 0, 4) === 'RIFF' && text(bytes, 8, 8) === 'WEBPVP8X') return (bytes[20] & 2) !== 0;
-  return text(bytes, 4, 8) === 'ftypavis';
+  if (/^GIF8/.test(textAt(bytes, 0, 6))) return countGifFrames(bytes) > 1;
+  if (textAt(bytes, 1, 3) === 'PNG') return hasChunk(bytes, 'acTL');
+  if (textAt(bytes, 0, 4) === 'RIFF' && textAt(bytes, 8, 8) === 'WEBPVP8X') return (bytes[20] & 2) !== 0;
+  return textAt(bytes, 4, 8) === 'ftypavis';
 }

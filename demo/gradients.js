@@ -1,5 +1,6 @@
-/* Four ways to the gradient of one channel, as frameworks compute it in float32, and the exact one. From x and g, the gradient of a
- * loss by the output, they give that by x and that by gamma; gamma is 1. The page shows these functions as they stand here. */
+/* Four ways to compute the gradient of one channel, as frameworks do in float32, and the exact one. The functions take x, and the
+ * gradient g of a loss with respect to the output. They return the gradients with respect to x (gradInput) and to gamma, which is 1.
+ * In all of them, r is 1 / sqrt(variance + epsilon). The page shows this file. */
 import { batchNormalizationGradient } from '../js/index.js';
 import { dataAround, largestError, statistics } from './methods.js';
 
@@ -7,7 +8,7 @@ const f = Math.fround;
 
 const sum32 = (values) => values.reduce((sum, value) => f(sum + value), 0);
 
-/** E[x²] − E[x]², differentiated step by step. */
+/** The formula E[x²] − E[x]², differentiated step by step. */
 export function onePassGradient(x, g, epsilon) {
   const n = x.length;
   const mean = f(sum32(x) / n);
@@ -21,7 +22,7 @@ export function onePassGradient(x, g, epsilon) {
   return { gradInput, gradGamma: f(dot * r) };
 }
 
-/** The mean, then the squared deviations, differentiated step by step. */
+/** First the mean, then the squared deviations, differentiated step by step. */
 export function twoPassGradient(x, g, epsilon) {
   const n = x.length;
   const mean = f(sum32(x) / n);
@@ -36,7 +37,7 @@ export function twoPassGradient(x, g, epsilon) {
   return { gradInput, gradGamma: f(dot * r) };
 }
 
-/** The fused formula, its sums in double; but the mean was saved as a float32. */
+/** The formula for the whole gradient. Its sums are in double precision, but the mean was saved as a float32. */
 export function savedMeanGradient(x, g, epsilon) {
   const n = x.length;
   const { mean, variance } = statistics(x);
@@ -55,7 +56,7 @@ export function thisPackageGradient(x, g, epsilon) {
   return { gradInput: gradInput.data, gradGamma: gradGamma.data[0] };
 }
 
-/** In double. */
+/** The exact gradient, in double precision. */
 export function exactGradient(x, g, epsilon) {
   const n = x.length;
   const { variance, deviations } = statistics(x);
@@ -74,7 +75,8 @@ const METHODS = {
 };
 
 /**
- * On data of this mean: by method the largest error of its gradInput, and its gradGamma; gradGamma as it should be.
+ * Runs all methods on data with this mean. Returns the largest error of each method's gradInput, its gradGamma, and the exact
+ * gradGamma.
  * @param {Float64Array} normals @param {Float32Array} g @param {number} mean
  */
 export function gradientErrorsAt(normals, g, mean) {

@@ -1,17 +1,19 @@
-/* Starts the sections, each a file of its own: the first view first, with no more than it needs. */
+/* Starts the sections, each of which has its own file. The first section starts first, and loads no more than it needs. */
 import { backend } from '../js/index.js';
 import { followAddress } from './address.js';
 import { startBreak } from './break.js';
-import { byId, pause, whenSeen } from './page.js';
+import { byId, pause, whenNear } from './page.js';
 
 byId('backend').textContent =
-  backend() === 'wasm-simd' ? 'It runs in WebAssembly.' : 'WebAssembly SIMD is unavailable, so plain JavaScript computes.';
+  backend() === 'wasm-simd'
+    ? 'The package runs in WebAssembly.'
+    : 'WebAssembly SIMD is unavailable, so the package runs in plain JavaScript.';
 
-// On GitHub Pages the address names the repository.
+// On GitHub Pages, the address contains the name of the repository.
 const [, owner] = /^([\w-]+)\.github\.io$/.exec(location.hostname) ?? [];
 if (owner) byId('repository').href = `https://github.com/${owner}/${location.pathname.split('/')[1]}`;
 
-/** What is painted by hand follows the theme. */
+/** The parts that are painted on canvases: they must be painted again when the theme changes. */
 const painted = [];
 const repaint = () => {
   for (const part of painted) part.repaint();
@@ -22,13 +24,13 @@ theme.addEventListener('change', () => {
   document.documentElement.dataset.theme = theme.value;
   try {
     localStorage.setItem('theme', theme.value);
-  } catch {} // storage may be blocked: the choice then holds until the page is left
+  } catch {} // if storage is blocked, the choice lasts until the visitor leaves the page
   repaint();
 });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
 
 /** The other sections, from top to bottom. */
-const OTHERS = {
+const LATER = {
   see: async () => {
     painted.push(await import('./plot.js'));
     await pause();
@@ -41,31 +43,31 @@ const OTHERS = {
 };
 const started = new Map();
 
-/** Starts a section and those above it, which take their room then. @param {string} id */
+/** Starts a section, and those above it, so that their heights are final before the page scrolls to it. @param {string} id */
 async function startUpTo(id) {
-  const names = Object.keys(OTHERS);
+  const names = Object.keys(LATER);
   for (const name of names.slice(0, names.indexOf(id) + 1)) {
     await pause();
     if (!started.has(name))
       started.set(
         name,
-        OTHERS[name]().then((part) => part && painted.push(part)),
+        LATER[name]().then((part) => part && painted.push(part)),
       );
     await started.get(name);
   }
 }
 
 startBreak();
-// After the first view, and not before somebody comes near.
+// After the first view is painted. Each section then waits until the visitor comes near.
 requestAnimationFrame(() =>
   setTimeout(() => {
-    for (const name of Object.keys(OTHERS)) whenSeen(byId(name), () => startUpTo(name));
+    for (const name of Object.keys(LATER)) whenNear(byId(name), () => startUpTo(name));
     followAddress(startUpTo);
   }),
 );
 document.addEventListener('click', async ({ target }) => {
   const name = target.closest('a[href^="#"]')?.hash.slice(1);
-  if (!(name in OTHERS) || started.has(name)) return;
+  if (!(name in LATER) || started.has(name)) return;
   await startUpTo(name);
   byId(name).scrollIntoView();
 });

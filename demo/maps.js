@@ -1,59 +1,62 @@
-/* Feature maps of pictures: computed by the worker, kept, and painted as tiles. */
-import { BANK } from './filters.js';
+/* Feature maps of pictures. The worker computes them; this file keeps them and paints them as tiles. */
+import { FILTERS } from './filters.js';
 import { SIDE, tensorOf } from './pictures.js';
-import { work } from './work.js';
+import { runJob } from './work.js';
 
-const MAP = SIDE / 2;
-const SIZE = MAP * MAP;
+/** The width and height of a feature map, and the number of its values. */
+const MAP_SIDE = SIDE / 2;
+const MAP_SIZE = MAP_SIDE * MAP_SIDE;
 
-/** By a picture's pixels. @type {WeakMap<Uint8ClampedArray, Float32Array>} */
-const known = new WeakMap();
+/** From a picture's pixels to its feature maps. @type {WeakMap<Uint8ClampedArray, Float32Array>} */
+const kept = new WeakMap();
 
-export const hasMaps = ({ pixels }) => known.has(pixels);
+export const hasMaps = ({ pixels }) => kept.has(pixels);
 
 /**
- * Filters pictures, with progress shown in an element.
- * @returns {Promise<boolean>} whether it came to its end
+ * Computes the feature maps of pictures, and shows the progress in an element (see runJob).
+ * @returns {Promise<boolean>} false if the visitor stopped it
  */
 export async function computeMaps(pictures, element) {
-  const result = await work(element, 'features', tensorOf(pictures));
+  const result = await runJob(element, 'features', tensorOf(pictures));
   pictures.forEach(({ pixels }, b) => {
-    if (result !== undefined) known.set(pixels, result.data.subarray(b * BANK * SIZE, (b + 1) * BANK * SIZE));
+    if (result !== undefined) kept.set(pixels, result.data.subarray(b * FILTERS * MAP_SIZE, (b + 1) * FILTERS * MAP_SIZE));
   });
   return result !== undefined;
 }
 
-/** The first channels of pictures whose maps are known, as a tensor. */
+/** The first `channels` feature maps of each picture, as a tensor. They must have been computed. */
 export function mapsOf(pictures, channels) {
-  const data = new Float32Array(pictures.length * channels * SIZE);
-  pictures.forEach(({ pixels }, b) => void data.set(known.get(pixels).subarray(0, channels * SIZE), b * channels * SIZE));
-  return { data, shape: [pictures.length, channels, MAP, MAP] };
+  const data = new Float32Array(pictures.length * channels * MAP_SIZE);
+  pictures.forEach(({ pixels }, b) => {
+    data.set(kept.get(pixels).subarray(0, channels * MAP_SIZE), b * channels * MAP_SIZE);
+  });
+  return { data, shape: [pictures.length, channels, MAP_SIDE, MAP_SIDE] };
 }
 
 /**
- * All channels of image b as tiles, a pixel apart: −limit blue, 0 grey, so that both signs stand out on light and dark, limit
- * orange. One is outlined.
+ * Paints all channels of image b as tiles, two pixels apart. The colours go from blue for −limit through grey for 0 to orange for
+ * limit, so that both signs stand out in light and in dark. The tile of one channel is outlined.
  */
 export function paintTiles(canvas, { data, shape: [, channels] }, b, limit, outlined) {
   const across = Math.sqrt(channels);
-  const side = across * (MAP + 2);
+  const side = across * (MAP_SIDE + 2);
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const context = canvas.getContext('2d');
   context.clearRect(0, 0, side, side);
-  const tile = new ImageData(MAP, MAP);
+  const tile = new ImageData(MAP_SIDE, MAP_SIDE);
   for (let c = 0; c < channels; c++) {
-    const begin = (b * channels + c) * SIZE;
-    for (let i = 0, at = 0; i < SIZE; i++, at += 4) {
+    const begin = (b * channels + c) * MAP_SIZE;
+    for (let i = 0, byte = 0; i < MAP_SIZE; i++, byte += 4) {
       const t = Math.max(-1, Math.min(1, data[begin + i] / limit));
-      tile.data[at] = 128 + (t > 0 ? 122 : 110) * t;
-      tile.data[at + 1] = 128 + (t > 0 ? 20 : -10) * t;
-      tile.data[at + 2] = 128 - (t > 0 ? 110 : 122) * t;
-      tile.data[at + 3] = 255;
+      tile.data[byte] = 128 + (t > 0 ? 122 : 110) * t;
+      tile.data[byte + 1] = 128 + (t > 0 ? 20 : -10) * t;
+      tile.data[byte + 2] = 128 - (t > 0 ? 110 : 122) * t;
+      tile.data[byte + 3] = 255;
     }
-    const [x, y] = [(c % across) * (MAP + 2) + 1, Math.floor(c / across) * (MAP + 2) + 1];
+    const [x, y] = [(c % across) * (MAP_SIDE + 2) + 1, Math.floor(c / across) * (MAP_SIDE + 2) + 1];
     if (c === outlined) {
       context.fillStyle = getComputedStyle(canvas).color;
-      context.fillRect(x - 1, y - 1, MAP + 2, MAP + 2);
+      context.fillRect(x - 1, y - 1, MAP_SIDE + 2, MAP_SIDE + 2);
     }
     context.putImageData(tile, x, y);
   }

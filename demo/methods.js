@@ -1,5 +1,5 @@
-/* Four ways to normalize one channel, as one would write them, and the exact result. The page shows these functions as they
- * stand here. Math.fround rounds to float32, as every operation in float32 does. */
+/* Four ways to normalize one channel, each written in the usual way, and the exact result. The page shows this file. Math.fround
+ * rounds to float32, as every operation in float32 does. */
 import { batchNormalization } from '../js/index.js';
 
 const f = Math.fround;
@@ -44,7 +44,8 @@ export function thisPackage(x, epsilon) {
   return output.data;
 }
 
-/** In double. Float32 values less one of them are exact, so that the mean's size costs no digits. */
+/** The mean, the variance, and the deviations from the mean, in double precision. The difference between two float32
+ * values is exact there, so no digits are lost however large the mean is. */
 export function statistics(x) {
   const deviations = new Float64Array(x).map((value) => value - x[0]);
   const offset = deviations.reduce((sum, d) => sum + d, 0) / x.length;
@@ -64,10 +65,10 @@ export function exact(x, epsilon) {
 
 const METHODS = { onePass, twoPass, folded, thisPackage };
 
-/** Float32 data of a mean and deviation 1: `normals` moved there, and rounded. */
+/** Float32 data with this mean and with deviation 1: `normals` (mean 0, deviation 1) plus the mean, rounded. */
 export const dataAround = (normals, mean) => new Float32Array(normals.map((value) => value + mean));
 
-/** The largest difference; NaN if there is one among the values. */
+/** The largest difference, or NaN if one of the values is NaN. */
 export function largestError(values, expected) {
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {
@@ -79,7 +80,8 @@ export function largestError(values, expected) {
 }
 
 /**
- * On data of this mean: by method its largest error, and output `sample`; that output as it should be.
+ * Runs all methods on data with this mean. Returns the largest error of each method, its output number `sample`, and the exact value
+ * of that output.
  * @param {Float64Array} normals @param {number} mean @param {number} [sample]
  */
 export function errorsAt(normals, mean, sample = 0) {

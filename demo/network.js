@@ -6,21 +6,21 @@ import { seeded } from '../tests/data.js';
 const WIDTH = 20;
 /** Points to train on, and as many again to measure the accuracy. */
 const POINTS = 400;
-/** The plane is shown from −REACH to REACH in both directions; the points lie between −1 and 1. */
+/** The page shows the plane from −REACH to REACH in both directions. The points lie between −1 and 1. */
 export const REACH = 1.05;
-/** The plane is shown as SIDE × SIDE values. */
+/** The page shows the plane as SIDE × SIDE values. */
 export const SIDE = 64;
-/** The activations' distribution is shown by these quantiles. */
+/** The page shows the distribution of a layer's values by these quantiles. */
 const QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95];
-export const LEVELS = QUANTILES.length;
+export const QUANTILE_COUNT = QUANTILES.length;
 
-/** A point [x, y] of class 0 or 1, for each data set. */
-const places = {
+/** For each data set, a function that returns a random point [x, y] of class 0 or 1. */
+const randomPoint = {
   spirals(label, random) {
-    const way = 0.05 + 0.95 * Math.sqrt(random());
-    const angle = 4.2 * Math.PI * way + Math.PI * label;
+    const radius = 0.05 + 0.95 * Math.sqrt(random());
+    const angle = 4.2 * Math.PI * radius + Math.PI * label;
     const noise = () => 0.03 * (random() + random() - 1);
-    return [0.95 * way * Math.cos(angle) + noise(), 0.95 * way * Math.sin(angle) + noise()];
+    return [0.95 * radius * Math.cos(angle) + noise(), 0.95 * radius * Math.sin(angle) + noise()];
   },
   circles(label, random) {
     const radius = label === 0 ? 0.45 * Math.sqrt(random()) : 0.65 + 0.3 * random();
@@ -38,18 +38,18 @@ const places = {
 function pointsOf(name, seed) {
   const random = seeded(seed);
   const labels = Uint8Array.from({ length: POINTS }, (_, b) => b % 2);
-  return { data: Float32Array.from([...labels].flatMap((label) => places[name](label, random))), labels };
+  return { data: Float32Array.from([...labels].flatMap((label) => randomPoint[name](label, random))), labels };
 }
-/** The points to train on, with their classes. */
+/** The points to train on, and their classes. */
 export const trainingPoints = (name) => pointsOf(name, 1);
 const testPoints = (name) => pointsOf(name, 2);
 
 /** The centers of the plane's SIDE × SIDE squares, row by row from the top. */
-const grid = () =>
+const gridPoints = () =>
   Float32Array.from({ length: 2 * SIDE * SIDE }, (_, i) => {
-    const place = i >> 1;
-    const along = (k) => REACH * ((2 * k + 1) / SIDE - 1);
-    return i % 2 === 0 ? along(place % SIDE) : -along(Math.floor(place / SIDE));
+    const square = i >> 1;
+    const center = (k) => REACH * ((2 * k + 1) / SIDE - 1);
+    return i % 2 === 0 ? center(square % SIDE) : -center(Math.floor(square / SIDE));
   });
 
 /** A dense layer: Y = X · weights + bias, for X of shape [batch, inputs]. */
@@ -71,7 +71,7 @@ class Dense {
       out.set(bias, b * outputs);
       for (let i = 0; i < inputs; i++) {
         const x = X.data[b * inputs + i];
-        // Half of what a ReLU gives.
+        // About half of the values after a ReLU are 0.
         if (x === 0) continue;
         for (let o = 0; o < outputs; o++) out[b * outputs + o] += x * weights[i * outputs + o];
       }
@@ -115,11 +115,11 @@ class Relu {
   }
 }
 
-/** A network of `depth` hidden layers; a score above 0 stands for class 1. */
+/** A network with `depth` hidden layers. A score above 0 stands for class 1. */
 class Network {
   #layers = [];
   #parameters = [];
-  /** One array for each layer, direction and length: new ones in every step would keep the garbage collector busy. */
+  /** One array per layer, direction and length. New arrays in every step would keep the garbage collector busy. */
   #arrays = new Map();
 
   constructor(depth, normalized, random) {
@@ -135,8 +135,8 @@ class Network {
     }
   }
 
-  #array(use, length) {
-    const key = `${use} ${length}`;
+  #array(purpose, length) {
+    const key = `${purpose} ${length}`;
     if (!this.#arrays.has(key)) this.#arrays.set(key, new Float32Array(length));
     return this.#arrays.get(key);
   }
@@ -148,7 +148,7 @@ class Network {
     }, X).data;
   }
 
-  /** One step of gradient descent. @returns {number} the batch's loss before it, the mean cross-entropy */
+  /** One step of gradient descent. @returns {number} the batch's loss before the step: the mean cross-entropy */
   step(X, labels, rate) {
     const batch = labels.length;
     const scores = this.#forward(X);
@@ -156,7 +156,7 @@ class Network {
     let loss = 0;
     for (let b = 0; b < batch; b++) {
       const score = scores[b];
-      // log(1 + exp(score)) − label · score, written so that exp does not overflow
+      // log(1 + exp(score)) − label · score, in a form in which exp cannot overflow
       loss += (Math.max(score, 0) - labels[b] * score + Math.log1p(Math.exp(-Math.abs(score)))) / batch;
       gradient[b] = (1 / (1 + Math.exp(-score)) - labels[b]) / batch;
     }
@@ -171,7 +171,7 @@ class Network {
     return loss;
   }
 
-  /** Quantiles of what each ReLU received in the last step, layer by layer. */
+  /** The quantiles of the values that each ReLU received in the last step, layer by layer. */
   quantiles() {
     const relus = this.#layers.filter((layer) => layer instanceof Relu && layer.X);
     return Float32Array.from(
@@ -182,13 +182,13 @@ class Network {
     );
   }
 
-  /** The scores of points, with the running statistics. */
+  /** The scores of points, computed with the running statistics. */
   evaluate(points) {
     const normalizations = this.#layers.filter((layer) => layer instanceof BatchNorm);
     for (const layer of normalizations) layer.training = false;
     const count = points.length / 2;
     const scores = new Float32Array(count);
-    // In pieces, so that the layers' outputs stay in the processor's cache.
+    // A piece is so small that the layers' outputs stay in the processor's cache.
     const piece = 128;
     for (let b = 0; b < count; b += piece) {
       const data = points.subarray(2 * b, 2 * (b + piece));
@@ -200,22 +200,22 @@ class Network {
 }
 
 /**
- * Both networks, from the same initial weights, on the same batches.
+ * Creates both networks, which start with the same weights and are trained on the same batches.
  * @param {{ data: string, rate: number, size: number, depth: number, seed: number }} settings
  */
 export function createTraining({ data, rate, size, depth, seed }) {
   const points = trainingPoints(data);
   const test = testPoints(data);
-  const plane = grid();
+  const plane = gridPoints();
   const networks = [true, false].map((normalized) => new Network(depth, normalized, seeded(seed)));
   const diverged = [false, false];
-  // Batches must not depend on the depth, nor repeat the weights' numbers.
+  // A generator of its own, so that the batches do not depend on the depth, and do not repeat the random numbers of the weights.
   const random = seeded(seed + 1e6);
   const X = { data: new Float32Array(2 * size), shape: [size, 2] };
   const labels = new Uint8Array(size);
   let step = 0;
 
-  function drawBatch() {
+  function pickBatch() {
     for (let b = 0; b < size; b++) {
       const k = Math.floor(random() * POINTS);
       X.data.set(points.data.subarray(2 * k, 2 * k + 2), 2 * b);
@@ -224,11 +224,11 @@ export function createTraining({ data, rate, size, depth, seed }) {
   }
 
   function report(network, k, loss) {
-    // Before the evaluation, which overwrites them.
+    // These come first, since the evaluation overwrites the values.
     const quantiles = network.quantiles();
     const scores = network.evaluate(test.data);
     const correct = scores.filter((score, b) => (score > 0 ? 1 : 0) === test.labels[b]).length;
-    // What is no number belongs to neither class.
+    // 128, between the classes, if the score is NaN.
     const field = Uint8Array.from(network.evaluate(plane), (score) =>
       Number.isNaN(score) ? 128 : Math.round(255 / (1 + Math.exp(-score))),
     );
@@ -236,14 +236,15 @@ export function createTraining({ data, rate, size, depth, seed }) {
   }
 
   /**
-   * Trains both for a few steps.
-   * @returns what to show of each: the mean loss of these steps (null if there were none, or it is no number), the accuracy on other points of the same kind,
-   *   whether its numbers have overflowed, the quantiles of its layers, and the plane as bytes, from class 0 at 0 to class 1 at 255
+   * Trains both networks for a few steps.
+   * @returns what the page shows of each network: the mean loss of these steps (null without a step, or if it has diverged), the
+   *   accuracy on the test points, whether it has diverged (its loss is not finite), the quantiles of its layers, and `field`: the
+   *   plane as bytes, from 0 for class 0 to 255 for class 1
    */
   return function advance(steps) {
     const losses = networks.map(() => 0);
     for (let s = 0; s < steps; s++) {
-      drawBatch();
+      pickBatch();
       networks.forEach((network, k) => {
         if (!diverged[k]) losses[k] += network.step(X, labels, rate) / steps;
         diverged[k] ||= !Number.isFinite(losses[k]);

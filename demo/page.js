@@ -1,4 +1,4 @@
-/* What the sections share: elements, controls with their readings, numbers, code to copy. */
+/* Functions that all sections use: for elements, controls, the text of numbers, tables, and code with a copy button. */
 
 export const byId = (id) => document.getElementById(id);
 
@@ -9,21 +9,21 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
-/** At most once a frame, however often it is asked. @param {() => void} draw */
+/** A function that calls `draw` in the next frame, and only once per frame however often it is called. @param {() => void} draw */
 export function perFrame(draw) {
-  let asked = false;
+  let scheduled = false;
   return () => {
-    if (asked) return;
-    asked = true;
+    if (scheduled) return;
+    scheduled = true;
     requestAnimationFrame(() => {
-      asked = false;
+      scheduled = false;
       draw();
     });
   };
 }
 
-/** A dash of a line as it is plotted, for legends and tables. @param {string} hue @param {number[]} [dash] */
-export function line(hue, dash) {
+/** A short sample of a plotted line, for legends and tables. @param {string} hue @param {number[]} [dash] */
+export function lineSample(hue, dash) {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   svg.setAttribute('class', 'sample');
   svg.setAttribute('viewBox', '0 0 28 8');
@@ -35,11 +35,11 @@ export function line(hue, dash) {
   return svg;
 }
 
-/** Lets the page answer between two pieces of work. @returns {Promise<void>} */
+/** Lets the page respond between two pieces of work. @returns {Promise<void>} */
 export const pause = () => new Promise((done) => setTimeout(done));
 
-/** Calls once when an element comes near the part of the page that is seen. @param {Element} node @param {() => void} run */
-export function whenSeen(node, run) {
+/** Calls `run` once, when the visitor has scrolled near an element. @param {Element} node @param {() => void} run */
+export function whenNear(node, run) {
   const observer = new IntersectionObserver(
     (entries) => {
       if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
@@ -52,11 +52,11 @@ export function whenSeen(node, run) {
 }
 
 /**
- * A slider whose reading is shown next to its label, and spoken.
- * @param {string} id @param {(value: number) => string} text @param {() => void} changed
+ * A slider. The text of its value is shown next to its label, and screen readers speak it.
+ * @param {string} id @param {(value: number) => string} text @param {() => void} onInput
  * @returns {{ value: number }}
  */
-export function slider(id, text, changed) {
+export function slider(id, text, onInput) {
   const input = byId(id);
   const reading = document.querySelector(`[data-of="${id}"]`);
   const show = () => {
@@ -65,7 +65,7 @@ export function slider(id, text, changed) {
   };
   input.addEventListener('input', () => {
     show();
-    changed();
+    onInput();
   });
   show();
   return {
@@ -79,39 +79,40 @@ export function slider(id, text, changed) {
   };
 }
 
-/** The value of a group of radio buttons. */
+/** The chosen value in a group of radio buttons. */
 export const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
 
-export const onChoice = (name, changed) => {
-  for (const input of document.querySelectorAll(`input[name="${name}"]`)) input.addEventListener('change', changed);
+/** Calls `onChange` whenever another value is chosen in a group of radio buttons. */
+export const onChoice = (name, onChange) => {
+  for (const input of document.querySelectorAll(`input[name="${name}"]`)) input.addEventListener('change', onChange);
 };
 
-/** A number in a few digits, with a true minus. */
-export const number = (value, digits = 3) =>
+/** A number with a fixed count of decimals and a true minus sign. Zero has no sign. */
+export const formatNumber = (value, decimals = 3) =>
   value
-    .toFixed(digits)
+    .toFixed(decimals)
     .replace(/^-(?!0[.0]*$)/, '−')
     .replace(/^-/, '');
 
-/** A number at an axis. @param {number | null} value */
-export const tick = (value) => (value === null ? '' : String(Number(value.toPrecision(6))).replace('-', '−'));
+/** The text of a tick of an axis. @param {number | null} value */
+export const formatTick = (value) => (value === null ? '' : String(Number(value.toPrecision(6))).replace('-', '−'));
 
 const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
-/** A power of ten as 10⁻³. */
-export const power = (exponent) =>
+/** A power of ten, written like 10⁻³. */
+export const formatPower = (exponent) =>
   `10${exponent < 0 ? '⁻' : ''}${[...String(Math.abs(exponent))].map((digit) => SUPERSCRIPTS[digit]).join('')}`;
 
-/** A number that is not negative, in two digits: 320, 0.18, 1.2 · 10⁻⁷. */
+/** Two digits of a number that is not negative: 320, 0.18, 1.2 · 10⁻⁷. */
 export function twoDigits(value) {
   if (value === 0) return '0';
-  if (Number.isNaN(value)) return 'no number (NaN)';
+  if (Number.isNaN(value)) return 'not a number (NaN)';
   if (!Number.isFinite(value)) return 'infinite';
   const [digits, exponent] = value.toExponential(1).split('e').map(Number);
   if (exponent >= -2 && exponent < 3) return String(Number(value.toPrecision(2)));
-  return digits === 1 ? power(exponent) : `${digits.toFixed(1)} · ${power(exponent)}`;
+  return digits === 1 ? formatPower(exponent) : `${digits.toFixed(1)} · ${formatPower(exponent)}`;
 }
 
-/** Rows of a table's body: a name, then cells. @param {HTMLElement} body @param {(string | Node)[][]} rows */
+/** Fills a table's body. Each row is a name, then cells. @param {HTMLElement} body @param {(string | Node)[][]} rows */
 export function fillTable(body, rows) {
   body.replaceChildren(
     ...rows.map(([name, ...cells]) =>
@@ -120,7 +121,7 @@ export function fillTable(body, rows) {
   );
 }
 
-/** Copies text, or says that it could not. @param {string} text @returns {Promise<boolean>} */
+/** Copies text to the clipboard. @param {string} text @returns {Promise<boolean>} whether that was possible */
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -130,14 +131,14 @@ export async function copyText(text) {
   }
 }
 
-/** Code with a button that copies it. @returns {(text: string) => void} shows other code */
+/** Shows code, with a button that copies it. @returns {(text: string) => void} replaces the code */
 export function codeBlock(container, text = '') {
   const code = element('code', {}, text);
   const copy = element('button', { type: 'button', className: 'copy' }, 'Copy');
   copy.addEventListener('click', async () => {
     const copied = await copyText(code.textContent);
     if (!copied) getSelection()?.selectAllChildren(code);
-    copy.textContent = copied ? 'Copied' : 'Selected: copy it by keyboard';
+    copy.textContent = copied ? 'Copied' : 'Selected: copy it with the keyboard';
     setTimeout(() => {
       copy.textContent = 'Copy';
     }, 2000);

@@ -1,18 +1,20 @@
-/* Pictures as numbers: eight built-in ones, drawn by arithmetic, and the visitor's own, to tensors and back. */
+/* The eight built-in pictures, which are drawn by arithmetic, and conversions: from the visitor's images to pictures, from pictures to
+ * tensors, and back. */
 
 export const SIDE = 96;
 
 const mix = (a, b, t) => a.map((value, k) => value + (b[k] - value) * Math.min(1, Math.max(0, t)));
 const inside = (u, v, cx, cy, radius) => Math.hypot(u - cx, v - cy) < radius;
 
-/** A number in [0, 1) for a cell of a grid. */
+/** A random number in [0, 1), always the same for the same cell of a grid. */
 function noise(i, j) {
   let h = Math.imul(i, 0x27d4eb2f) ^ Math.imul(j, 0x165667b1);
   h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
   return ((h ^ (h >>> 13)) >>> 0) / 2 ** 32;
 }
 
-/** From a point, u to the right and v downwards in [0, 1], to red, green and blue in [0, 1]. */
+/** For each picture, a function from a point to its red, green and blue in [0, 1]. u goes from left to right and v from top to bottom,
+ * both from 0 to 1. */
 const PAINTINGS = {
   sunset(u, v) {
     if (v > 0.64) {
@@ -94,15 +96,16 @@ const PAINTINGS = {
 /**
  * @typedef {object} Picture
  * @property {string} name
- * @property {Uint8ClampedArray} pixels SIDE · SIDE times red, green, blue, alpha
+ * @property {Uint8ClampedArray} pixels red, green, blue and alpha of SIDE · SIDE pixels
  */
 
-/** The built-in pictures, one after the other, since each takes its time. Each point is the mean of four, so that edges are smooth. */
+/** Draws the built-in pictures. It yields them one at a time, since each takes some time. A pixel is the mean of four points, so that
+ * edges are smooth. */
 export function* builtInPictures() {
   for (const [name, paint] of Object.entries(PAINTINGS)) {
     const pixels = new Uint8ClampedArray(4 * SIDE * SIDE);
-    for (let y = 0, at = 0; y < SIDE; y++)
-      for (let x = 0; x < SIDE; x++, at += 4) {
+    for (let y = 0, byte = 0; y < SIDE; y++)
+      for (let x = 0; x < SIDE; x++, byte += 4) {
         let [red, green, blue] = [0, 0, 0];
         for (let k = 0; k < 4; k++) {
           const [r, g, b] = paint((x + 0.25 + (k & 1) / 2) / SIDE, (y + 0.25 + (k >> 1) / 2) / SIDE);
@@ -110,18 +113,18 @@ export function* builtInPictures() {
           green += g;
           blue += b;
         }
-        pixels[at] = Math.round((255 * red) / 4);
-        pixels[at + 1] = Math.round((255 * green) / 4);
-        pixels[at + 2] = Math.round((255 * blue) / 4);
-        pixels[at + 3] = 255;
+        pixels[byte] = Math.round((255 * red) / 4);
+        pixels[byte + 1] = Math.round((255 * green) / 4);
+        pixels[byte + 2] = Math.round((255 * blue) / 4);
+        pixels[byte + 3] = 255;
       }
     yield/** @type {Picture} */ ({ name, pixels });
   }
 }
 
 /**
- * The middle of an image or a video's frame, as a picture.
- * @param {ImageBitmap | HTMLVideoElement} image @param {number} width @param {number} height its size
+ * The central square of an image or of a video's current frame, as a picture.
+ * @param {ImageBitmap | HTMLVideoElement} image @param {number} width @param {number} height of the image
  * @param {string} name
  * @returns {Picture}
  */
@@ -130,14 +133,14 @@ export function pictureOf(image, width, height, name) {
   canvas.width = canvas.height = SIDE;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d', { willReadFrequently: true }));
   const side = Math.min(width, height);
-  context.fillStyle = 'white'; // below what is transparent
+  context.fillStyle = 'white'; // behind transparent pixels
   context.fillRect(0, 0, SIDE, SIDE);
   context.imageSmoothingQuality = 'high';
   context.drawImage(image, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE, SIDE);
   return { name, pixels: context.getImageData(0, 0, SIDE, SIDE).data };
 }
 
-/** The pictures as a tensor: [B, 3, SIDE, SIDE], values 0 to 1. @param {Picture[]} pictures */
+/** The pictures as a tensor of shape [B, 3, SIDE, SIDE], with values from 0 to 1. @param {Picture[]} pictures */
 export function tensorOf(pictures) {
   const plane = SIDE * SIDE;
   const data = new Float32Array(pictures.length * 3 * plane);
@@ -148,17 +151,17 @@ export function tensorOf(pictures) {
 }
 
 /**
- * Image b of a tensor of three channels, to be put on a canvas: `low` is black, `high` white.
+ * Image b of a tensor with three channels, as pixels for a canvas. `low` becomes black, and `high` white.
  * @param {{ data: Float32Array, shape: number[] }} tensor @param {number} b @param {number} low @param {number} high
  */
 export function pixelsOf({ data, shape: [, , height, width] }, b, low, high) {
   const plane = height * width;
   const image = new ImageData(width, height);
-  // One word a pixel, which is quicker than four bytes; alpha comes first in it, as all machines with browsers are little-endian.
+  // One 32-bit word per pixel is faster than four bytes. Alpha is its highest byte, since all machines with browsers are little-endian.
   const words = new Uint32Array(image.data.buffer);
   const scale = 255 / (high - low);
-  const byte = (value) => Math.max(0, Math.min(255, (value - low) * scale + 0.5)) | 0;
-  for (let i = 0, at = 3 * b * plane; i < plane; i++, at++)
-    words[i] = 0xff000000 | (byte(data[at + 2 * plane]) << 16) | (byte(data[at + plane]) << 8) | byte(data[at]);
+  const toByte = (value) => Math.max(0, Math.min(255, (value - low) * scale + 0.5)) | 0;
+  for (let i = 0, red = 3 * b * plane; i < plane; i++, red++)
+    words[i] = 0xff000000 | (toByte(data[red + 2 * plane]) << 16) | (toByte(data[red + plane]) << 8) | toByte(data[red]);
   return image;
 }

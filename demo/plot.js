@@ -1,18 +1,18 @@
-/* uPlot in the page's colours: follows its container's width and the theme, with titled axes and a legend that a screen reader
- * reads. */
-import { element, line, tick } from './page.js';
+/* Plots drawn by uPlot, with the page's colours. They follow the width of their container and the theme, and have axis titles and a
+ * legend that screen readers can read. */
+import { element, formatTick, lineSample } from './page.js';
 import uPlot from './vendor/uPlot.js';
 
-// The first view needs no uPlot, nor its styles.
+// The styles are loaded here, because the first view does not need uPlot.
 await new Promise((done) => {
   const href = new URL('vendor/uPlot.css', import.meta.url).href;
   document.head.append(element('link', { rel: 'stylesheet', href, onload: done, onerror: done }));
 });
 
-const all = new Set();
+const plots = new Set();
 
 const colours = new Map();
-/** A colour of the theme, as rgb(…): kept, since to ask for it takes longer than to draw with it. */
+/** A colour of the theme, as rgb(…). It is remembered, since asking the browser for it takes longer than drawing with it. */
 export function colour(name) {
   if (!colours.has(name)) {
     const probe = document.body.appendChild(document.createElement('span'));
@@ -23,36 +23,36 @@ export function colour(name) {
   return colours.get(name);
 }
 
-/** Draws all plots again, after a change of theme. */
+/** Draws all plots again, after the theme has changed. */
 export function repaint() {
   colours.clear();
-  for (const plot of all) plot.redraw(false);
+  for (const plot of plots) plot.redraw(false);
 }
 
 /**
  * @param {HTMLElement} container
  * @param {object} options
- * @param {string} options.label what the plot shows, for those who do not see it
+ * @param {string} options.label what the plot shows, for screen readers
  * @param {string} options.x @param {string} options.y titles of the axes
  * @param {number} [options.height]
  * @param {{ label: string, colour: string, dash?: number[], width?: number, points?: boolean, stepped?: boolean, fill?: boolean }[]} options.series
- * @param {{ x?: object, y?: object }} [options.scales] uPlot's
- * @param {{ x?: object, y?: object }} [options.axes] uPlot's
+ * @param {{ x?: object, y?: object }} [options.scales] further options of uPlot's scales
+ * @param {{ x?: object, y?: object }} [options.axes] further options of uPlot's axes
  * @returns {{ show: (data: ArrayLike<number>[]) => void, redraw: () => void }}
  */
 export function createPlot(container, { label, x, y, height = 200, series, scales = {}, axes = {} }) {
   const sample = ({ colour: hue, dash, points }) =>
-    points ? element('span', { className: 'dot', style: `--hue: var(--${hue})` }) : line(hue, dash);
-  const legend = element('ul', { className: 'legend' }, ...series.map((one) => element('li', {}, sample(one), one.label)));
+    points ? element('span', { className: 'dot', style: `--hue: var(--${hue})` }) : lineSample(hue, dash);
+  const legend = element('ul', { className: 'legend' }, ...series.map((entry) => element('li', {}, sample(entry), entry.label)));
   const figure = element('div');
   figure.setAttribute('role', 'img');
   figure.setAttribute('aria-label', label);
   container.replaceChildren(legend, figure);
 
-  // As large as the text around it.
+  // The text of the plot is about as large as the text around it.
   const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
   const font = `${0.78 * rem}px system-ui, sans-serif`;
-  const axis = (title, size, given) => ({
+  const axis = (title, size, options) => ({
     label: title,
     labelSize: 1.3 * rem,
     labelFont: font,
@@ -62,8 +62,8 @@ export function createPlot(container, { label, x, y, height = 200, series, scale
     stroke: () => colour('muted'),
     grid: { stroke: () => colour('line'), width: 1 },
     ticks: { stroke: () => colour('line'), width: 1, size: 5 },
-    values: (_, ticks) => ticks.map(tick),
-    ...given,
+    values: (_, ticks) => ticks.map(formatTick),
+    ...options,
   });
   const plot = new uPlot(
     {
@@ -92,6 +92,6 @@ export function createPlot(container, { label, x, y, height = 200, series, scale
   new ResizeObserver(() => {
     if (container.clientWidth > 0) plot.setSize({ width: container.clientWidth, height });
   }).observe(container);
-  all.add(plot);
+  plots.add(plot);
   return { show: (data) => plot.setData(data), redraw: () => plot.redraw(false) };
 }

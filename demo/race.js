@@ -1,8 +1,9 @@
-/* "Race": this package against plain JavaScript and the copy, and on demand other libraries, in this browser. */
+/* "Race": times this package, plain JavaScript, a copy, and on request other libraries, in this browser. */
+import { duration, memorySize, threeDigits } from '../bench/format.js';
 import { COPY, quartiles } from '../bench/samples.js';
 import { choice, control, format, keep } from './address.js';
 import { byId, chosen, codeBlock, copyText, element, fillTable, twoDigits } from './page.js';
-import { work } from './work.js';
+import { runJob } from './work.js';
 
 export const EXAMPLE = `import { Arena, batchNormalization } from 'batchnorm';
 
@@ -10,9 +11,9 @@ const shape = [8, 64, 56, 56];
 const size = shape.reduce((product, n) => product * n);
 const X = { data: Float32Array.from({ length: size }, Math.random), shape };
 const out = new Float32Array(size);
-const arena = new Arena(8 * size + 128);
-const [A, B] = [arena.tensor(shape), arena.tensor(shape)];
-A.data.set(X.data);
+const arena = new Arena(8 * size + 128); // two tensors of 4 · size bytes
+const [from, to] = [arena.tensor(shape), arena.tensor(shape)];
+from.data.set(X.data);
 
 const time = (name, run) => {
   for (let k = 0; k < 5; k++) run(); // warm up
@@ -21,7 +22,7 @@ const time = (name, run) => {
   console.log(name, ((performance.now() - begin) / 20).toFixed(2), 'ms per call');
 };
 time('out reused', () => batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out }));
-time('in an arena', () => batchNormalization(A, null, null, null, null, 0.1, 1e-5, true, { out: B }));
+time('in an arena', () => batchNormalization(from, null, null, null, null, 0.1, 1e-5, true, { out: to }));
 time('a copy', () => out.set(X.data));`;
 
 const LABELS = {
@@ -34,19 +35,13 @@ const LABELS = {
   [COPY]: 'copy of X',
 };
 
-/** Nanoseconds in a unit that suits them. */
-function duration(ns) {
-  if (ns < 1e3) return `${ns.toPrecision(3)} ns`;
-  return ns < 1e6 ? `${(ns / 1e3).toPrecision(3)} µs` : `${(ns / 1e6).toPrecision(3)} ms`;
-}
-
-/** The median; where the clock is too coarse for it, the mean. @param {number[]} samples in nanoseconds */
+/** The median, or the mean if the clock is so coarse that the median is 0. @param {number[]} samples in nanoseconds */
 function typical(samples) {
   return quartiles(samples)[1] || samples.reduce((sum, ns) => sum + ns, 0) / samples.length;
 }
 
-/** Bytes of files as this page loads them, and gzipped. @param {string[]} urls */
-async function bytesOf(urls) {
+/** The total size of files, as they are and gzipped, as text. @param {string[]} urls */
+async function sizeText(urls) {
   const bodies = await Promise.all(urls.map(async (url) => (await fetch(url)).blob()));
   let gzipped = 0;
   for (const body of bodies)
@@ -56,16 +51,16 @@ async function bytesOf(urls) {
 }
 
 export function startRace() {
-  // Other libraries are there where a development server offers them.
-  const offer = document.querySelector('meta[name="peers"]')?.content;
-  byId('race-peers-label').hidden = !offer;
+  // The server of npm start adds this element if the other libraries are installed.
+  const peersPath = document.querySelector('meta[name="peers"]')?.content;
+  byId('race-peers-label').hidden = !peersPath;
   let markdown = '';
   let racing = false;
 
   async function race() {
     const shape = byId('race-shape').value.split(',').map(Number);
     const training = chosen('race-mode') === 'training';
-    const peers = offer && byId('race-peers').checked ? new URL(offer, location.href).href : null;
+    const peers = peersPath && byId('race-peers').checked ? new URL(peersPath, location.href).href : null;
     if (racing) return;
     racing = true;
     byId('race-go').setAttribute('aria-disabled', 'true');
@@ -73,12 +68,12 @@ export function startRace() {
     byId('race-status').textContent = 'Verifying, warming up, racing…';
     try {
       const seconds = peers ? 6 : 3;
-      const result = await work(byId('race-work'), 'race', { shape, training, seconds, peers });
+      const result = await runJob(byId('race-work'), 'race', { shape, training, seconds, peers });
       byId('race-status').textContent = result === undefined ? 'Stopped.' : '';
       if (result !== undefined) show(result, shape, training);
       if (result?.loaded.length > 0)
         byId('race-peers-bytes').textContent =
-          `Downloaded for the other two libraries, minified: ${await bytesOf(result.loaded)}. TensorFlow.js has X with channels last, as it prefers.`;
+          `The minified files of the other two libraries are ${await sizeText(result.loaded)}. TensorFlow.js gets X with channels last, the order that it prefers.`;
     } catch (error) {
       byId('race-status').textContent = `The race failed: ${error.message}`;
     }
@@ -100,13 +95,13 @@ export function startRace() {
       }))
       .sort((a, b) => a.ns - b.ns);
     const timeOf = (key) => rows.find((row) => row.key === key).ns;
-    // X read and the output written: eight bytes per value.
+    // In bytes per nanosecond, which are GB/s. Each value is read and written once: 8 bytes.
     const speed = (ns) => (8 * values) / ns;
     const fastest = speed(rows[0].ns);
-    const ulps = (error) => (error === null || error === undefined ? '–' : error < 1e4 ? error.toPrecision(2) : twoDigits(error));
+    const ulps = (error) => (error === null || error === undefined ? '–' : error < 10 ? error.toPrecision(2) : twoDigits(error));
     const table = byId('race-table');
     table.hidden = false;
-    const title = `[${shape.join(', ')}], ${((4 * values) / 2 ** 20).toPrecision(3)} MiB, ${training ? 'training' : 'inference'}, medians; ${backend}`;
+    const title = `Shape [${shape.join(', ')}], ${memorySize(4 * values)}, ${training ? 'training' : 'inference'}; median times; ${backend}`;
     table.caption.textContent = title;
     const times = (key) => (timeOf('plain JS, out') / timeOf(key)).toFixed(1);
     const arena = calls['batchnorm, arena'] ? `, and ${times('batchnorm, arena')} times with tensors in an arena` : '';
@@ -122,15 +117,15 @@ export function startRace() {
           'span',
           { className: 'meter' },
           element('i', { style: `width: ${(100 * speed(ns)) / fastest}%` }),
-          element('span', {}, speed(ns).toPrecision(3)),
+          element('span', {}, threeDigits(speed(ns))),
         ),
-        (ns / timeOf(COPY)).toPrecision(3),
+        threeDigits(ns / timeOf(COPY)),
         ulps(error),
         ulps(farError),
       ]),
     );
     for (const row of byId('race-numbers').rows) row.className = row.cells[0].textContent.startsWith('batchnorm') ? 'own' : '';
-    const failed = Object.entries(failures).map(([name, why]) => `${name}: ${why}`);
+    const failed = Object.entries(failures).map(([name, reason]) => `${name}: ${reason}`);
     byId('race-status').textContent = failed.length > 0 ? `Not in the race: ${failed.join('; ')}.` : '';
     const link = new URL(format('race', { shape: shape.join('x'), mode: training ? 'training' : 'inference' }), location.href);
     markdown = [
@@ -138,11 +133,11 @@ export function startRace() {
       '',
       title,
       '',
-      '| | time per call | GB/s | × a copy | error near zero, ULP | error at 10⁶ ± 0.1, ULP |',
+      '| | time per call | GB/s | relative to a copy | error near 0, in ULP | error at 10⁶ ± 0.1, in ULP |',
       '|---|---|---|---|---|---|',
       ...rows.map(
         ({ name, ns, error, far: farError }) =>
-          `| ${name} | ${duration(ns)} | ${speed(ns).toPrecision(3)} | ${(ns / timeOf(COPY)).toPrecision(3)} | ${ulps(error)} | ${ulps(farError)} |`,
+          `| ${name} | ${duration(ns)} | ${threeDigits(speed(ns))} | ${threeDigits(ns / timeOf(COPY))} | ${ulps(error)} | ${ulps(farError)} |`,
       ),
       '',
       navigator.userAgent,
@@ -152,7 +147,7 @@ export function startRace() {
   byId('race-go').addEventListener('click', race);
   byId('race-share').addEventListener('click', async () => {
     const copied = await copyText(markdown);
-    byId('race-status').textContent = copied ? 'Copied.' : 'This page may not write to the clipboard; here is the text.';
+    byId('race-status').textContent = copied ? 'Copied.' : 'This page could not write to the clipboard. Copy the text below.';
     byId('race-markdown').hidden = copied;
     byId('race-markdown').value = markdown;
     if (!copied) byId('race-markdown').select();
@@ -162,21 +157,21 @@ export function startRace() {
     `import { Arena, batchNormalization } from 'batchnorm';
 
 const out = { data: new Float32Array(X.data.length), shape: X.shape };
-batchNormalization(X, gamma, beta, runningMean, runningVar, 0.1, 1e-5, true);          // a fresh output
-batchNormalization(X, gamma, beta, runningMean, runningVar, 0.1, 1e-5, true, { out }); // into memory of yours
-out.data.set(X.data);                                                                  // the limit
+batchNormalization(X, gamma, beta, runningMean, runningVar, 0.1, 1e-5, true);          // makes a new output
+batchNormalization(X, gamma, beta, runningMean, runningVar, 0.1, 1e-5, true, { out }); // writes into your array
+out.data.set(X.data);                                                                  // a copy, the limit
 
-const arena = new Arena(2 * (X.data.byteLength + 64)); // nothing is copied within
+const arena = new Arena(2 * (X.data.byteLength + 64)); // its tensors need no copies
 const [from, to] = [arena.tensor(X.shape), arena.tensor(X.shape)];
 batchNormalization(from, gamma, beta, runningMean, runningVar, 0.1, 1e-5, true, { out: to });`,
   );
-  const own = [...new Set(performance.getEntriesByType('resource').map(({ name }) => name))].filter((name) =>
+  const ownFiles = [...new Set(performance.getEntriesByType('resource').map(({ name }) => name))].filter((name) =>
     /\/js\/[\w-]+\.js$/.test(name),
   );
-  bytesOf(own)
+  sizeText(ownFiles)
     .then(
-      (bytes) =>
-        `Downloaded for this package: its ${own.length} source files with all their comments, ${bytes}. A bundler leaves 10 to 16 KB of it.`,
+      (text) =>
+        `This page loaded the package as ${ownFiles.length} source files with all their comments: ${text}. Bundled, minified and gzipped, it is 10 to 16 kB.`,
     )
     .catch(() => '')
     .then((text) => {

@@ -1,4 +1,4 @@
-/* "See it": a batch of pictures before and after, as colours or as feature maps. */
+/* "See it": shows a batch of pictures before and after normalization, as colours or as feature maps. */
 import { batchNormalization } from '../js/index.js';
 import { choice, control, keep, remember } from './address.js';
 import { computeMaps, hasMaps, mapsOf, paintTiles } from './maps.js';
@@ -8,13 +8,13 @@ import {
   codeBlock,
   element,
   fillTable,
-  number,
+  formatNumber,
   onChoice,
   pause,
   perFrame,
   slider,
   twoDigits,
-  whenSeen,
+  whenNear,
 } from './page.js';
 import { builtInPictures, pixelsOf, SIDE, tensorOf } from './pictures.js';
 import { createPlot } from './plot.js';
@@ -35,35 +35,36 @@ const [inferred] = batchNormalization(X, gamma, beta, runningMean, runningVar, 0
 console.log(inferred.data);`;
 
 const COLOURS = ['red', 'green', 'blue'];
-/** Bins of a histogram, from LOW to HIGH; the outer ones have what is beyond. */
+/** The bins of a histogram, from LOW to HIGH. The outermost bins also count the values beyond. */
 const BINS = 80;
 const LOW = -4;
 const HIGH = 4;
-/** What the maps show: values from −limit to limit. */
-const BEFORE = 0.5;
-const AFTER = 2.5;
+/** Feature maps are painted with colours from −limit to limit. */
+const LIMIT_BEFORE = 0.5;
+const LIMIT_AFTER = 2.5;
 
-/** Batches after which inference takes place, and the weight of the old running statistics in each. */
+/** Inference uses running statistics after this many batches, each with this momentum. */
 const BATCHES = 10;
 const MOMENTUM = 0.9;
 
-/** Memory of its own for each use, as long as it fits: a fresh output costs more than its computation. */
+/** An array that is reused for the same purpose as long as its length is right: a new array costs more than the computation. */
 const buffers = new Map();
-function reused(use, length) {
-  if (buffers.get(use)?.length !== length) buffers.set(use, new Float32Array(length));
-  return buffers.get(use);
+function reusedArray(purpose, length) {
+  if (buffers.get(purpose)?.length !== length) buffers.set(purpose, new Float32Array(length));
+  return buffers.get(purpose);
 }
 
-/** The statistics of each channel, by the package: with momentum 0 the running ones are the batch's own. */
-function statistics(tensor) {
-  const out = reused('statistics', tensor.data.length);
+/** The mean and variance of each channel. With momentum 0, the returned running statistics are the batch's own. */
+function statisticsOf(tensor) {
+  const out = reusedArray('statistics', tensor.data.length);
   const [, mean, variance] = batchNormalization(tensor, null, null, null, null, 0, 1e-5, true, { out });
   return { mean: mean.data, variance: variance.data };
 }
 
-/** The running statistics after some batches, all of them this tensor: that many steps of a momentum are one step of its power. */
-function running(tensor) {
-  const out = reused('statistics', tensor.data.length);
+/** The running statistics after BATCHES batches, each of which is this tensor. n updates with momentum m and the
+ * same batch are one update with momentum mⁿ. */
+function runningStatisticsOf(tensor) {
+  const out = reusedArray('statistics', tensor.data.length);
   const [, mean, variance] = batchNormalization(tensor, null, null, null, null, MOMENTUM ** BATCHES, 1e-5, true, { out });
   return { mean: mean.data, variance: variance.data };
 }
@@ -71,19 +72,19 @@ function running(tensor) {
 /** Channel c of a tensor, as a tensor. */
 function channelOf({ data, shape: [batch, channels, height, width] }, c) {
   const size = height * width;
-  const own = new Float32Array(batch * size);
-  for (let b = 0; b < batch; b++) own.set(data.subarray((b * channels + c) * size, (b * channels + c + 1) * size), b * size);
-  return { data: own, shape: [batch, 1, height, width] };
+  const values = new Float32Array(batch * size);
+  for (let b = 0; b < batch; b++) values.set(data.subarray((b * channels + c) * size, (b * channels + c + 1) * size), b * size);
+  return { data: values, shape: [batch, 1, height, width] };
 }
 
-/** What is said of a channel: mean, deviation, the share of its values in each bin. */
-function summary(tensor, c) {
-  const one = channelOf(tensor, c);
-  const { mean, variance } = statistics(one);
-  const { data } = one;
+/** A channel's mean, its deviation, and the share of its values in each bin, in percent. */
+function summaryOf(tensor, c) {
+  const channel = channelOf(tensor, c);
+  const { mean, variance } = statisticsOf(channel);
+  const { data } = channel;
   const bins = new Float64Array(BINS);
   const scale = BINS / (HIGH - LOW);
-  // As an integer, which indexes faster than a rounded double.
+  // An integer index is faster than a double from Math.floor.
   for (let i = 0; i < data.length; i++) bins[Math.max(0, Math.min(BINS - 1, ((data[i] - LOW) * scale) | 0))]++;
   return { mean: mean[0], deviation: Math.sqrt(variance[0]), histogram: bins.map((count) => (100 * count) / data.length) };
 }
@@ -95,51 +96,52 @@ export async function startSee() {
     await pause();
   }
   let pictures = builtIn;
-  /** Those taken out of the batch, by their places. */
-  const left = new Set();
-  /** What inference uses, gathered from the built-in pictures. */
-  const known = { colours: running(tensorOf(builtIn)), maps: null };
+  /** The indices of the pictures that are not in the batch. */
+  const excluded = new Set();
+  /** The running statistics for inference, from the built-in pictures. */
+  const running = { colours: runningStatisticsOf(tensorOf(builtIn)), maps: null };
 
   const draw = perFrame(update);
-  const gamma = slider('see-gamma', (value) => number(value, 2), draw);
-  const beta = slider('see-beta', (value) => number(value, 2), draw);
+  const gamma = slider('see-gamma', (value) => formatNumber(value, 2), draw);
+  const beta = slider('see-beta', (value) => formatNumber(value, 2), draw);
   const epsilonOf = (value) => Number((10 ** value).toPrecision(2));
   const epsilon = slider('see-epsilon', (value) => twoDigits(epsilonOf(value)), draw);
   const map = slider('see-map', (value) => String(value), draw);
   onChoice('see-mode', draw);
+  const channelCount = () => Number(chosen('see-channels'));
   onChoice('see-channels', () => {
-    const channels = Number(chosen('see-channels'));
+    const channels = channelCount();
     if (channels !== 3) {
       byId('see-map').max = String(channels - 1);
       map.value = Math.min(map.value, channels - 1);
     }
-    changed();
+    batchChanged();
   });
   byId('see-channel').addEventListener('change', draw);
   byId('see-picture').addEventListener('change', draw);
   byId('see-reset').addEventListener('click', () => {
     [gamma.value, beta.value, epsilon.value] = [1, 0, -5];
     byId('see-channel').value = '-1';
-    left.clear();
-    changed();
+    excluded.clear();
+    batchChanged();
     remember('see');
   });
 
   const xs = Float64Array.from({ length: BINS }, (_, k) => LOW + (k * (HIGH - LOW)) / BINS);
-  // One for each colour, and one for a feature map.
+  // One container per colour, and one for a feature map.
   const containers = [...COLOURS, 'accent'].map((name) => ({ name, node: byId('see-histograms').appendChild(element('div')) }));
-  /** A plot is made when it is first shown. */
+  /** For each container, a function that returns its plot, and creates it on the first call. */
   const plots = containers.map(({ name, node }) => {
     let plot;
-    const own = name === 'accent' ? 'channel' : name;
+    const channelName = name === 'accent' ? 'channel' : name;
     return () => {
       plot ??= createPlot(node, {
-        label: `Histogram of ${own}, before and after: its numbers are in the table below`,
+        label: `Histogram of ${channelName}, before and after. The table below has its mean and deviation.`,
         x: 'value',
         y: 'share of the values',
         height: 170,
         series: [
-          { label: `${own} before`, colour: 'muted', dash: [4, 3], stepped: true, width: 1.5 },
+          { label: `${channelName} before`, colour: 'muted', dash: [4, 3], stepped: true, width: 1.5 },
           { label: 'after', colour: name, stepped: true, fill: true },
         ],
         scales: { x: { range: [LOW, HIGH] }, y: { range: (_, __, most) => [0, Math.max(1, most)] } },
@@ -150,22 +152,23 @@ export async function startSee() {
   });
   const showCode = codeBlock(byId('see-code'));
 
-  /** The pictures' buttons, with what changes in them. */
+  /** For each picture, its button and the elements in it that change. */
   let cards = [];
   function createCard(b) {
     const [before, after] = [0, 1].map(() => element('canvas', { width: SIDE, height: SIDE }));
     const name = element('span', { className: 'name' });
     const button = element('button', { type: 'button', className: 'picture' }, before, after, name);
     button.addEventListener('click', () => {
-      if (!left.delete(b)) left.add(b);
-      changed();
+      if (!excluded.delete(b)) excluded.add(b);
+      batchChanged();
     });
     return { button, before, after, name };
   }
+  /** Shows other pictures. If they are moving, they replace the earlier ones one by one, and those taken out stay out. */
   function setPictures(list, moving = false) {
     pictures = list;
     if (!moving || cards.length !== list.length) {
-      left.clear();
+      excluded.clear();
       cards = list.map((_, b) => createCard(b));
       byId('see-pictures').replaceChildren(...cards.map(({ button }) => button));
     }
@@ -173,52 +176,52 @@ export async function startSee() {
       cards[b].name.textContent = name;
       cards[b].before.getContext('2d').putImageData(new ImageData(pixels, SIDE, SIDE), 0, 0);
     });
-    changed();
+    batchChanged();
   }
-  const say = (text) => {
+  const showStatus = (text) => {
     byId('see-status').textContent = text;
   };
-  const stopCamera = startSources(setPictures, say);
+  const stopCamera = startSources(setPictures, showStatus);
   byId('see-built-in').addEventListener('click', () => {
     stopCamera();
-    say('');
+    showStatus('');
     setPictures(builtIn);
   });
 
-  const inBatch = () => pictures.filter((_, b) => !left.has(b));
+  const inBatch = () => pictures.filter((_, b) => !excluded.has(b));
 
-  /** X and what is told of it: gathered once, as sliders leave them as they are. */
-  let gathered = null;
-  /** The batch or the kind of its channels is another. */
-  function changed() {
-    gathered = null;
+  /** X and the summaries of its channels. The sliders do not change them, so they are kept until the batch changes. */
+  let prepared = null;
+  /** Must be called when the pictures in the batch, or the channels, have changed. */
+  function batchChanged() {
+    prepared = null;
     const select = byId('see-picture');
-    const before = select.selectedOptions[0]?.textContent ?? 'flower';
+    const selected = select.selectedOptions[0]?.textContent ?? 'flower';
     select.replaceChildren(...inBatch().map(({ name }, b) => element('option', { value: String(b) }, name)));
-    const same = [...select.options].find((option) => option.textContent === before);
+    const same = [...select.options].find((option) => option.textContent === selected);
     if (same) same.selected = true;
     draw();
   }
 
-  /** Filtering takes a moment of a whole core: not before somebody looks. */
-  let seen = false;
-  whenSeen(byId('see'), () => {
-    seen = true;
+  /** Whether the visitor has come near. Before that, no feature maps are computed, since they occupy a core for a moment. */
+  let near = false;
+  whenNear(byId('see'), () => {
+    near = true;
     draw();
   });
   let computing = false;
   async function compute(missing) {
-    if (computing || !seen) return;
+    if (computing || !near) return;
     computing = true;
-    const colours = (why) => {
+    const returnToColours = (reason) => {
       document.querySelector('input[name="see-channels"][value="3"]').checked = true;
-      say(`${why} Colours again.`);
-      changed();
+      showStatus(`${reason} The colours are shown again.`);
+      batchChanged();
     };
     try {
-      if (!(await computeMaps(missing, byId('see-work')))) colours('Stopped.');
+      if (!(await computeMaps(missing, byId('see-work')))) returnToColours('Stopped.');
     } catch (error) {
-      colours(`The feature maps could not be computed: ${error.message}.`);
+      returnToColours(`The feature maps could not be computed: ${error.message}.`);
     }
     computing = false;
     draw();
@@ -226,38 +229,39 @@ export async function startSee() {
 
   let latest = null;
   function update() {
-    const count = Number(chosen('see-channels'));
+    const count = channelCount();
     const training = chosen('see-mode') === 'training';
     const maps = count !== 3;
     const batch = inBatch();
-    cards.forEach(({ button }, b) => void button.setAttribute('aria-pressed', String(!left.has(b))));
-    // What does not apply keeps its place, so that nothing jumps.
+    cards.forEach(({ button }, b) => void button.setAttribute('aria-pressed', String(!excluded.has(b))));
+    // Controls that do not apply are disabled, not hidden, so that nothing moves.
     byId('see-channel').disabled = maps;
     for (const id of ['see-picture', 'see-map']) byId(id).disabled = !maps;
     byId('see-pictures').classList.toggle('maps-below', maps);
     byId('see-empty').textContent = batch.length === 0 ? 'The batch is empty: click a picture to put it back.' : '';
     byId('see-mode-note').textContent = training
-      ? 'With this batch’s mean and variance: each result depends on the other pictures.'
-      : `With running statistics, after ${BATCHES} batches of the built-in pictures: they still lag behind.`;
+      ? 'Uses this batch’s mean and variance, so each result depends on the other pictures in the batch.'
+      : `Uses a running mean and variance, after ${BATCHES} batches of the built-in pictures. They still lag behind.`;
 
     const missing = maps ? [...new Set([...batch, ...builtIn])].filter((picture) => !hasMaps(picture)) : [];
     if (missing.length > 0) compute(missing);
-    // While maps are on their way, those before stay; anything else would tell of another state.
-    const waiting = missing.length > 0 && latest?.count === count;
+    // While maps are computed, earlier maps of as many channels stay visible. Other earlier results would not match the controls.
+    const keepsFigure = missing.length > 0 && latest?.count === count;
     byId('see-figure').hidden = batch.length === 0;
-    byId('see-figure').classList.toggle('off', missing.length > 0 && !waiting);
+    byId('see-figure').classList.toggle('off', missing.length > 0 && !keepsFigure);
     byId('see-maps').hidden = !maps;
     if (batch.length === 0) clearPictures();
     if (batch.length === 0 || missing.length > 0) return;
 
-    gathered ??= { X: maps ? mapsOf(batch, count) : tensorOf(batch), told: [] };
-    const { X, told } = gathered;
-    if (maps) known.maps ??= running(mapsOf(builtIn, 64));
-    const { mean, variance } = maps ? known.maps : known.colours;
-    const which = maps ? -1 : Number(byId('see-channel').value);
+    prepared ??= { X: maps ? mapsOf(batch, count) : tensorOf(batch), summaries: [] };
+    const { X, summaries } = prepared;
+    if (maps) running.maps ??= runningStatisticsOf(mapsOf(builtIn, 64));
+    const { mean, variance } = maps ? running.maps : running.colours;
+    /** The channel that gamma and beta apply to; −1 for all. */
+    const adjusted = maps ? -1 : Number(byId('see-channel').value);
     const perChannel = (value, otherwise) =>
-      Float32Array.from({ length: count }, (_, c) => (which < 0 || which === c ? value : otherwise));
-    const out = reused('output', X.data.length);
+      Float32Array.from({ length: count }, (_, c) => (adjusted < 0 || adjusted === c ? value : otherwise));
+    const out = reusedArray('output', X.data.length);
     const began = performance.now();
     const [output] = batchNormalization(
       X,
@@ -274,8 +278,8 @@ export async function startSee() {
 
     const shown = maps ? [map.value] : [0, 1, 2];
     const rows = shown.map((c) => {
-      told[c] ??= summary(X, c);
-      return [told[c], summary(output, c)];
+      summaries[c] ??= summaryOf(X, c);
+      return [summaries[c], summaryOf(output, c)];
     });
     fillTable(
       byId('see-numbers'),
@@ -285,7 +289,7 @@ export async function startSee() {
           maps ? {} : { className: 'swatch', style: `--hue: var(--${COLOURS[k]})` },
           maps ? `channel ${map.value}` : COLOURS[k],
         ),
-        ...pair.flatMap((of) => [number(of.mean), number(of.deviation)]),
+        ...pair.flatMap((summary) => [formatNumber(summary.mean), formatNumber(summary.deviation)]),
       ]),
     );
     containers.forEach(({ node }, k) => {
@@ -298,26 +302,26 @@ export async function startSee() {
     else paintPictures(output);
     byId('see-caption').textContent = maps
       ? `Each tile is one of ${count} channels. Click one to outline it.`
-      : 'Left each picture as it is, right as the network sees it: −2 is black, 2 is white.';
-    const time = took > 0 ? `${took.toFixed(2)} ms` : 'less time than this browser’s clock shows';
+      : 'Left: the picture. Right: its normalized values, from −2 (black) to 2 (white).';
+    const time = took > 0 ? `${took.toFixed(2)} ms` : 'less time than this browser’s clock can measure';
     byId('see-time').textContent =
       `${X.data.length.toLocaleString('en')} values of shape [${X.shape.join(', ')}], normalized in ${time}.`;
-    showCode(codeOf({ training, which, count, shape: X.shape }));
+    showCode(codeOf({ training, adjusted, count, shape: X.shape }));
   }
 
-  function codeOf({ training, which, count, shape }) {
+  function codeOf({ training, adjusted, count, shape }) {
     const values = (value, otherwise) =>
-      which < 0
+      adjusted < 0
         ? `new Float32Array(${count}).fill(${value})`
-        : `[${COLOURS.map((_, c) => (c === which ? value : otherwise)).join(', ')}]`;
+        : `[${COLOURS.map((_, c) => (c === adjusted ? value : otherwise)).join(', ')}]`;
     return `import { batchNormalization } from 'batchnorm';
 
-// data holds the batch, image after image, each channel after channel
+// data holds image after image, and each image channel after channel
 const X = { data, shape: [${shape.join(', ')}] };
 const gamma = ${values(gamma.value, 1)};
 const beta = ${values(beta.value, 0)};
 const epsilon = ${epsilonOf(epsilon.value)};
-const out = new Float32Array(data.length); // the same from call to call
+const out = new Float32Array(data.length); // reuse it in every call
 
 ${
   training
@@ -337,33 +341,34 @@ const [output] =
     let b = 0;
     cards.forEach(({ after }, k) => {
       const context = after.getContext('2d');
-      if (left.has(k)) context.clearRect(0, 0, SIDE, SIDE);
+      if (excluded.has(k)) context.clearRect(0, 0, SIDE, SIDE);
       else context.putImageData(pixelsOf(output, b++, -2, 2), 0, 0);
     });
   }
 
-  let painted = [];
+  /** What the canvas of the maps before shows: the tensor, the picture's index and the outlined channel. */
+  let paintedBefore = [];
   function paintMaps() {
     if (latest === null || latest.count === 3) return;
     const b = Math.max(0, Number(byId('see-picture').value));
-    // Sliders leave what was before as it is.
+    // Most sliders do not change the maps before, which then need not be painted again.
     const before = [latest.X, b, map.value];
-    if (before.some((part, k) => part !== painted[k])) paintTiles(byId('see-before'), latest.X, b, BEFORE, map.value);
-    painted = before;
-    paintTiles(byId('see-after'), latest.output, b, AFTER, map.value);
+    if (before.some((part, k) => part !== paintedBefore[k])) paintTiles(byId('see-before'), latest.X, b, LIMIT_BEFORE, map.value);
+    paintedBefore = before;
+    paintTiles(byId('see-after'), latest.output, b, LIMIT_AFTER, map.value);
   }
   for (const id of ['see-before', 'see-after'])
     byId(id).addEventListener('click', ({ offsetX, offsetY, target }) => {
-      const across = Math.sqrt(Number(chosen('see-channels')));
-      const at = (offset, size) => Math.min(across - 1, Math.floor((offset / size) * across));
-      map.value = at(offsetY, target.clientHeight) * across + at(offsetX, target.clientWidth);
+      const across = Math.sqrt(channelCount());
+      const tileAt = (offset, size) => Math.min(across - 1, Math.floor((offset / size) * across));
+      map.value = tileAt(offsetY, target.clientHeight) * across + tileAt(offsetX, target.clientWidth);
       remember('see');
       draw();
     });
 
-  // Colours turn grey when they are normalized, which is not what it is for: where there is room, feature maps come first.
+  // Normalized colours look grey, which is not the purpose of normalization. If there is room, feature maps are shown first.
   if (matchMedia('(min-width: 60rem)').matches) document.querySelector('input[name="see-channels"][value="16"]').checked = true;
-  byId('see-map').max = String(Math.max(16, Number(chosen('see-channels'))) - 1);
+  byId('see-map').max = String(Math.max(16, channelCount()) - 1);
   setPictures(builtIn);
   keep('see', {
     mode: choice('see-mode'),
@@ -379,7 +384,7 @@ const [output] =
   });
   return {
     repaint() {
-      painted = [];
+      paintedBefore = [];
       paintMaps();
     },
   };

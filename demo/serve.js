@@ -1,6 +1,6 @@
-/* npm start: serves the demo on this machine, and says where. Any web server can: the demo is static files, at /demo/ beside
- * the repository's other folders. This one has a finer clock, and other libraries to race where bench/peers is installed, unless
- * called with --alone. */
+/* npm start: serves the demo on this machine, and prints its address. Any web server can do this, since the demo consists of static
+ * files: if it serves the repository, the demo is at /demo/. This server gives the page a finer clock. If bench/peers is installed, the
+ * page can also race other libraries, except with --alone. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../tools/serve.js';
@@ -16,7 +16,7 @@ if (!/^\d+$/.test(PORT) || wanted > 65535) {
   process.exit(1);
 }
 
-/** Bundles the other libraries for the race, if they are there. @returns {Promise<string>} where they are, as the page names it */
+/** Bundles the other libraries for the race, if they are installed. @returns {Promise<string>} their path relative to the page, or '' */
 async function bundlePeers() {
   if (!installed) return '';
   try {
@@ -24,7 +24,7 @@ async function bundlePeers() {
     await bundle('web.js', `${root}bench/peers/bundle`);
     return '../bench/peers/bundle/web.js';
   } catch (error) {
-    console.error(`The race is without other libraries: ${error.message.split('\n')[0]}`);
+    console.error(`Other libraries could not be bundled for the race: ${error.message.split('\n')[0]}`);
     return '';
   }
 }
@@ -34,13 +34,13 @@ const rewrite = (path, text) =>
   path === '/demo/index.html' && peers ? text.replace('<link rel="icon"', `<meta name="peers" content="${peers}">\n$&`) : text;
 const options = { isolated: true, rewrite, home: '/demo/' };
 
-/** Serves on the first port that is free, from `port` on. @param {number} port @returns {ReturnType<typeof serve>} */
+/** Serves on the first free port, starting with `port`. @param {number} port @returns {ReturnType<typeof serve>} */
 async function serveFrom(port) {
   try {
     return await serve(root, { ...options, port });
   } catch (error) {
     if (!['EADDRINUSE', 'EACCES'].includes(error.code)) throw error;
-    // Past twenty, any port that is free.
+    // After twenty ports, take any free one.
     return serveFrom(port < 65535 && port < wanted + 20 ? port + 1 : 0);
   }
 }
@@ -48,11 +48,11 @@ async function serveFrom(port) {
 const { url } = await serveFrom(wanted);
 // A URL leaves out port 80.
 const port = Number(new URL(url).port || 80);
-if (wanted !== 0 && port !== wanted) console.log(`Port ${wanted} is not available, so this is on port ${port}.`);
-console.log(`batchnorm's demo: ${url}/demo/`);
+if (wanted !== 0 && port !== wanted) console.log(`Port ${wanted} is not available, so the demo is on port ${port}.`);
+console.log(`The demo is at ${url}/demo/`);
 console.log(
   peers
-    ? 'onnxruntime-web and TensorFlow.js can be raced.'
-    : 'To race onnxruntime-web and TensorFlow.js there too: npm install && npm install --prefix bench/peers',
+    ? 'It can also race onnxruntime-web and TensorFlow.js.'
+    : 'To race onnxruntime-web and TensorFlow.js there, too, run: npm install && npm install --prefix bench/peers',
 );
-console.log('Ctrl + C ends it.');
+console.log('Press Ctrl + C to stop.');

@@ -1,57 +1,58 @@
-/* Where the visitor's pictures come from: files chosen or dropped, and the camera. */
+/* Gets the visitor's own pictures: from files that are chosen or dropped, and from the camera. */
 import { isAnimated } from './animated.js';
 import { byId, element } from './page.js';
 import { pictureOf } from './pictures.js';
 
-/** Pictures of a batch, at most. */
-const MOST = 16;
-/** Moments of the camera that are in the batch, and milliseconds between them. */
+/** The most pictures in a batch. */
+const MAX_PICTURES = 16;
+/** How many of the latest camera pictures are in the batch, and the milliseconds between them. */
 const MOMENTS = 8;
 const INTERVAL = 250;
 
 /**
- * @param {(pictures: import('./pictures.js').Picture[], moving: boolean) => void} show moving: of the camera, in the places of those before
- * @param {(text: string) => void} say
+ * @param {(pictures: import('./pictures.js').Picture[], moving: boolean) => void} show moving: whether these
+ *   pictures are from the camera, and replace earlier ones one by one
+ * @param {(text: string) => void} showStatus
  * @returns {() => void} stops the camera
  */
-export function startSources(show, say) {
+export function startSources(show, showStatus) {
   const button = byId('see-camera');
-  /** Rises with each new source: what arrives for an old one is left. */
-  let ticket = 0;
+  /** Counts the sources. What arrives from an earlier source is ignored. */
+  let current = 0;
   let stopCamera = () => {};
   const stop = () => {
-    ticket++;
+    current++;
     stopCamera();
     stopCamera = () => {};
     button.textContent = 'Use the camera';
   };
 
   /** @param {File[]} files */
-  async function take(files) {
+  async function useFiles(files) {
     stop();
-    const mine = ticket;
-    const taken = [];
+    const source = current;
+    const pictures = [];
     const animated = [];
     const rejected = [];
-    for (const file of files.slice(0, MOST))
+    for (const file of files.slice(0, MAX_PICTURES))
       try {
         const image = await createImageBitmap(file);
         const name = [...file.name.replace(/\.\w+$/, '')].slice(0, 16).join('') || 'picture';
-        taken.push(pictureOf(image, image.width, image.height, name));
+        pictures.push(pictureOf(image, image.width, image.height, name));
         image.close();
         if (isAnimated(new Uint8Array(await file.arrayBuffer()))) animated.push(file.name);
       } catch {
         rejected.push(file.name);
       }
-    if (mine !== ticket) return;
-    if (taken.length > 0) show(taken, false);
-    say(
+    if (source !== current) return;
+    if (pictures.length > 0) show(pictures, false);
+    showStatus(
       [
-        files.length === 0 ? 'There were no files.' : '',
-        files.length > MOST ? `The first ${MOST} of ${files.length} files are shown.` : '',
-        animated.length > 0 ? `Of what moves, the first frame is shown: ${animated.join(', ')}.` : '',
+        files.length === 0 ? 'No files were dropped.' : '',
+        files.length > MAX_PICTURES ? `Only the first ${MAX_PICTURES} of ${files.length} files are used.` : '',
+        animated.length > 0 ? `Animated, so only the first frame is used: ${animated.join(', ')}.` : '',
         rejected.length > 0
-          ? `Not shown: ${rejected.join(', ')}. PNG, JPEG, GIF, WebP, AVIF and BMP pictures can be, as far as this browser reads them.`
+          ? `Not shown: ${rejected.join(', ')}. Use PNG, JPEG, GIF, WebP, AVIF and BMP pictures that this browser can read.`
           : '',
       ]
         .filter(Boolean)
@@ -59,10 +60,10 @@ export function startSources(show, say) {
     );
   }
   byId('see-files').addEventListener('change', ({ target }) => {
-    take([...target.files]);
+    useFiles([...target.files]);
     target.value = '';
   });
-  // All of the page takes drops, so that a picture dropped elsewhere does not replace it.
+  // The whole page accepts files. Otherwise the browser would open a file that is dropped outside the zone, and leave this page.
   const zone = byId('see-drop');
   addEventListener('dragover', (event) => {
     event.preventDefault();
@@ -72,26 +73,26 @@ export function startSources(show, say) {
   addEventListener('drop', (event) => {
     event.preventDefault();
     zone.classList.remove('over');
-    take([...event.dataTransfer.files]);
+    useFiles([...event.dataTransfer.files]);
   });
 
-  async function film() {
+  async function startCamera() {
     stop();
-    const mine = ticket;
-    if (!navigator.mediaDevices) return say('No camera: browsers allow it only to pages on https or localhost.');
+    const source = current;
+    if (!navigator.mediaDevices) return showStatus('No camera: browsers only allow it on https pages and on localhost.');
     button.textContent = 'Stop the camera';
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 320 } });
     } catch (error) {
-      if (mine === ticket) {
+      if (source === current) {
         stop();
-        say(`No camera: ${error.message}`);
+        showStatus(`No camera: ${error.message}`);
       }
       return;
     }
     const end = () => stream.getTracks().forEach((track) => void track.stop());
-    if (mine !== ticket) return end();
+    if (source !== current) return end();
     const video = element('video', { srcObject: stream, muted: true, playsInline: true });
     const moments = [];
     const timer = setInterval(() => {
@@ -107,8 +108,8 @@ export function startSources(show, say) {
       end();
     };
     stream.getVideoTracks()[0].onended = stop;
-    video.play().catch((error) => say(`No camera: ${error.message}`));
+    video.play().catch((error) => showStatus(`No camera: ${error.message}`));
   }
-  button.addEventListener('click', () => (button.textContent === 'Use the camera' ? film() : stop()));
+  button.addEventListener('click', () => (button.textContent === 'Use the camera' ? startCamera() : stop()));
   return stop;
 }

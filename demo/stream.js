@@ -1,24 +1,24 @@
-/* A stream of batches from one source, normalized in training as they come: how running statistics follow it. */
+/* A stream of random batches from one source. Each is normalized in training, which updates the running statistics. */
 import { batchNormalization } from '../js/index.js';
 import { seededNormal } from '../tests/data.js';
 
-/** What the source is. */
+/** The mean and variance of the source. */
 export const SOURCE = { mean: 3, variance: 4 };
 
 /** @param {number} seed */
 export function createStream(seed = 1) {
-  const next = seededNormal(seed, SOURCE.mean, Math.sqrt(SOURCE.variance));
-  // As training has them at first.
+  const nextValue = seededNormal(seed, SOURCE.mean, Math.sqrt(SOURCE.variance));
+  // The values with which training starts.
   let runningMean = { data: Float32Array.of(0), shape: [1, 1, 1, 1] };
   let runningVar = { data: Float32Array.of(1), shape: [1, 1, 1, 1] };
   /**
-   * The next batch, of `size` values.
-   * @returns the batch's own statistics, the running ones after it, and the gap between its output in training and what
-   *   inference gives with the running statistics of the batches before it: the root of the mean squared difference
+   * Makes and normalizes the next batch, of `size` values.
+   * @returns the batch's own statistics, the running statistics after it, and the gap: the root mean square of the difference between
+   *   its outputs in training and in inference, where inference uses the running statistics of the batches before it
    */
   return (size, momentum) => {
-    const X = { data: Float32Array.from({ length: size }, next), shape: [size, 1, 1, 1] };
-    // With momentum 0 the running statistics are the batch's own.
+    const X = { data: Float32Array.from({ length: size }, nextValue), shape: [size, 1, 1, 1] };
+    // With momentum 0, the returned running statistics are the batch's own.
     const [, batchMean, batchVar] = batchNormalization(X, null, null, null, null, 0);
     const [inferred] = batchNormalization(X, null, null, runningMean, runningVar, momentum, 1e-5, false);
     let output;

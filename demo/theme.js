@@ -1,4 +1,4 @@
-/* Before anything is painted, so that nothing flashes: the theme that the visitor chose last time. Storage may be blocked. */
+/* Sets the theme that the visitor chose last time. It runs before anything is painted, so that nothing flashes. Storage may be blocked. */
 try {
   document.documentElement.dataset.theme = localStorage.getItem('theme') ?? '';
 } catch {}

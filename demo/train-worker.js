@@ -1,4 +1,5 @@
-/* The training of "Train it", off the page's thread: takes settings to begin with, or steps to go on with, and reports after each. */
+/* Trains the networks of "Train it" in a worker. A message has the number of steps to train, and for a new training, its settings. The
+ * answer is a report. */
 import { createTraining } from './network.js';
 
 let advance;

@@ -1,18 +1,18 @@
-/* "Train it": the same network with and without batch normalization, trained in a worker, while the section is in view. */
+/* "Train it": trains the same network with and without batch normalization. A worker computes, and only while the section is in view. */
 import { choice, control, keep } from './address.js';
-import { LEVELS, REACH, SIDE, trainingPoints } from './network.js';
-import { byId, chosen, codeBlock, element, number, onChoice, perFrame, power, slider, twoDigits } from './page.js';
+import { QUANTILE_COUNT, REACH, SIDE, trainingPoints } from './network.js';
+import { byId, chosen, codeBlock, element, formatNumber, formatPower, onChoice, perFrame, slider, twoDigits } from './page.js';
 import { colour, createPlot } from './plot.js';
 
 export const EXAMPLE = `import { BatchNorm } from 'batchnorm';
 
-// gamma and beta of one layer learn to give what is wanted
+// trains gamma and beta of one layer until its output is close to the target
 const layer = new BatchNorm(2);
 const X = { data: Float32Array.of(101, 7, 102, 9, 103, 8, 104, 6), shape: [4, 2] };
-const wanted = [-3, 1, -1, 3, 1, 2, 3, 0];
+const target = [-3, 1, -1, 3, 1, 2, 3, 0];
 for (let step = 0; step <= 40; step++) {
   const output = layer.forward(X);
-  const difference = output.data.map((value, i) => value - wanted[i]);
+  const difference = output.data.map((value, i) => value - target[i]);
   layer.backward({ data: difference.map((value) => value / 4), shape: X.shape });
   for (let c = 0; c < 2; c++) {
     layer.gamma[c] -= 0.2 * layer.gradGamma[c];
@@ -20,17 +20,17 @@ for (let step = 0; step <= 40; step++) {
   }
   if (step % 10 === 0) console.log('after', step, 'steps:', output.data);
 }
-layer.training = false; // from here on with the running statistics
+layer.training = false; // from here on, forward uses the running statistics
 console.log('inference:', layer.forward(X).data);`;
 
-/** Steps from one picture to the next, and the time between them in milliseconds. */
-const PACE = 5;
+/** How many steps there are from one report to the next, and how many milliseconds at least. */
+const STEPS_PER_REPORT = 5;
 const INTERVAL = 100;
-/** Steps after which the training stops by itself. */
+/** The training stops by itself after this many steps. */
 const LIMIT = 2000;
-/** The activations are shown from −BAND to BAND. */
+/** A layer's values are shown from −BAND to BAND. */
 const BAND = 2.5;
-/** The losses that the plot shows. */
+/** The plot shows losses from LOWEST to HIGHEST. */
 const LOWEST = 1e-3;
 const HIGHEST = 10;
 
@@ -40,15 +40,18 @@ const TRIALS = [
 ];
 
 const rateOf = (k) => Number((10 ** (k / 3)).toPrecision(1));
-/** Where the time axes end: they grow with the steps. */
+/** The step at the end of the plots, which grow with the training. */
 const lastStep = (step) => Math.max(200, step);
 
-/** Gives a canvas the pixels of its place, and draws on it, now and after each change of size. @returns {() => void} draws again */
+/**
+ * Gives a canvas as many pixels as it has on the screen, and draws on it, also after each change of its size.
+ * @returns {() => void} draws again
+ */
 function fitted(canvas, draw) {
   const redraw = () => {
     const { clientWidth: width, clientHeight: height } = canvas;
     const density = Math.min(2, devicePixelRatio);
-    // To set a size clears the canvas, and takes its time.
+    // Only if the size has changed: setting it takes some time.
     const [across, down] = [Math.round(width * density), Math.round(height * density)];
     if (canvas.width !== across) canvas.width = across;
     if (canvas.height !== down) canvas.height = down;
@@ -61,15 +64,15 @@ function fitted(canvas, draw) {
   return redraw;
 }
 
-const channelsOf = (name) => colour(name).match(/\d+/g).slice(0, 3).map(Number);
+const rgbOf = (name) => colour(name).match(/\d+/g).slice(0, 3).map(Number);
 
-/** A colour for each byte of the plane: from class 0 (orange) through nothing to class 1 (blue). */
+/** The colours for the bytes of the plane: from orange (class 0) through the card's colour to blue (class 1). */
 function palette() {
-  const card = channelsOf('card');
+  const card = rgbOf('card');
   return Array.from({ length: 256 }, (_, byte) => {
-    const sure = (byte - 127.5) / 127.5;
-    const hue = channelsOf(sure < 0 ? 'orange' : 'blue');
-    return card.map((value, k) => value + (hue[k] - value) * 0.6 * Math.abs(sure));
+    const certainty = (byte - 127.5) / 127.5;
+    const hue = rgbOf(certainty < 0 ? 'orange' : 'blue');
+    return card.map((value, k) => value + (hue[k] - value) * 0.6 * Math.abs(certainty));
   });
 }
 
@@ -83,29 +86,29 @@ export function startTrain() {
     restart();
   });
 
-  /** The visitor has not stopped it. */
-  let wanted = !matchMedia('(prefers-reduced-motion: reduce)').matches;
+  /** Whether the training runs, or will run when the section is in view. */
+  let running = !matchMedia('(prefers-reduced-motion: reduce)').matches;
   let inView = false;
-  /** The worker has not yet begun with what the controls say. */
-  let fresh = true;
-  /** The worker owes a report. */
-  let asked = false;
-  /** One step is wanted. */
-  let single = false;
-  /** When the next picture is due. */
+  /** Whether the next message to the worker starts the training again, with the settings of the controls. */
+  let restartPending = true;
+  /** Whether the worker is computing the next report. */
+  let awaitingReport = false;
+  /** Whether the visitor has asked for one step. */
+  let stepPending = false;
+  /** The earliest time for the next report. */
   let due = 0;
   let timer = 0;
-  /** The step at which it stops by itself, and whether it has. */
+  /** The step at which the training stops by itself, and whether it has done so. */
   let limit = LIMIT;
-  let ended = false;
+  let stoppedByItself = false;
   let worker = null;
   /** The reports of this training. */
   let reports = [];
   const latest = () => reports[reports.length - 1];
-  /** The depth that they are of. */
+  /** The depth of the networks in these reports. */
   let layers = 0;
 
-  /* ---- what is seen ---- */
+  /* ---- drawing ---- */
 
   let colours = palette();
   const pixels = new ImageData(SIDE, SIDE);
@@ -117,15 +120,15 @@ export function startTrain() {
     canvas.getContext('2d').putImageData(pixels, 0, 0);
   }
 
-  /** Class 0 as discs, class 1 as squares, for those who do not see the colours. */
+  /** Class 0 as discs and class 1 as squares, so that the classes differ without colours, too. */
   function drawPoints(context, width) {
     const { data, labels } = trainingPoints(chosen('train-data'));
     const radius = Math.max(1.5, width / 110);
-    const place = (value) => ((value / REACH + 1) / 2) * width;
+    const toPixels = (value) => ((value / REACH + 1) / 2) * width;
     context.strokeStyle = colour('card');
     context.lineWidth = radius / 3;
     labels.forEach((label, b) => {
-      const [x, y] = [place(data[2 * b]), place(-data[2 * b + 1])];
+      const [x, y] = [toPixels(data[2 * b]), toPixels(-data[2 * b + 1])];
       context.fillStyle = colour(label === 0 ? 'orange' : 'blue');
       context.beginPath();
       if (label === 0) context.arc(x, y, radius, 0, 2 * Math.PI);
@@ -135,18 +138,19 @@ export function startTrain() {
     });
   }
 
-  /** A band for each layer: the middle nine tenths of its values, their middle half and their median, over the steps. */
+  /** For each layer, draws the median of its values over the steps, and bands with their middle half and their middle nine tenths. */
   function drawBands(context, width, height, k) {
     const row = height / layers;
-    const across = (step) => (step / lastStep(latest().step)) * width;
-    const known = reports.filter(({ networks }) => networks[k].quantiles.length > 0 && !networks[k].diverged);
-    // No more of them than the canvas has pixels.
-    const every = Math.ceil(known.length / width);
-    const seen = known.filter((_, i) => i % every === 0);
+    const toX = (step) => (step / lastStep(latest().step)) * width;
+    const drawable = reports.filter(({ networks }) => networks[k].quantiles.length > 0 && !networks[k].diverged);
+    // At most one report per pixel of the width.
+    const every = Math.ceil(drawable.length / width);
+    const drawn = drawable.filter((_, i) => i % every === 0);
     for (let layer = 0; layer < layers; layer++) {
       const middle = (layer + 0.5) * row;
-      const down = ({ networks }, level) =>
-        middle - (Math.max(-BAND, Math.min(BAND, networks[k].quantiles[LEVELS * layer + level])) / BAND) * (row / 2 - 1);
+      const toY = ({ networks }, quantile) =>
+        middle -
+        (Math.max(-BAND, Math.min(BAND, networks[k].quantiles[QUANTILE_COUNT * layer + quantile])) / BAND) * (row / 2 - 1);
       context.fillStyle = colour('line');
       context.globalAlpha = 1;
       context.fillRect(0, middle, width, 1);
@@ -159,14 +163,14 @@ export function startTrain() {
       ]) {
         context.globalAlpha = alpha;
         context.beginPath();
-        for (const report of seen) context.lineTo(across(report.step), down(report, high));
-        for (const report of seen.slice().reverse()) context.lineTo(across(report.step), down(report, low));
+        for (const report of drawn) context.lineTo(toX(report.step), toY(report, high));
+        for (const report of drawn.slice().reverse()) context.lineTo(toX(report.step), toY(report, low));
         context.fill();
       }
       context.globalAlpha = 1;
       context.lineWidth = 1.5;
       context.beginPath();
-      for (const report of seen) context.lineTo(across(report.step), down(report, 2));
+      for (const report of drawn) context.lineTo(toX(report.step), toY(report, 2));
       context.stroke();
     }
   }
@@ -188,9 +192,9 @@ export function startTrain() {
     };
   });
   const losses = createPlot(byId('train-loss'), {
-    label: 'The loss of both networks over the steps; the latest figures are above',
+    label: 'The loss of both networks over the steps. The latest losses are below the pictures.',
     x: 'step',
-    y: 'loss of the batches',
+    y: 'loss on the batches',
     height: 300,
     series: [
       { label: 'with', colour: 'accent' },
@@ -201,7 +205,7 @@ export function startTrain() {
       y: {
         filter: (_, splits) => splits,
         splits: () => [1e-3, 1e-2, 0.1, 1, 10],
-        values: (_, ticks) => ticks.map((tick) => (tick < 0.1 ? power(Math.round(Math.log10(tick))) : String(tick))),
+        values: (_, ticks) => ticks.map((tick) => (tick < 0.1 ? formatPower(Math.round(Math.log10(tick))) : String(tick))),
       },
     },
   });
@@ -216,15 +220,15 @@ export function startTrain() {
       const correct = diverged ? 'diverged' : `${Math.floor(100 * accuracy)} % correct`;
       const [first, second] = view.reading.children;
       first.textContent = correct;
-      second.textContent = `loss ${loss === null ? '–' : loss < 1000 ? number(loss) : twoDigits(loss)}`;
+      second.textContent = `loss ${loss === null ? '–' : loss < 1000 ? formatNumber(loss) : twoDigits(loss)}`;
       paintField(view.field, field);
       view.field.setAttribute('aria-label', `${name}, step ${step}: ${correct}`);
       view.redrawBands();
       if (quantiles.length === 0) return;
-      const [low, high] = [1, 3].map((level) => number(quantiles[LEVELS * (layers - 1) + level], 1));
+      const [low, high] = [1, 3].map((quantile) => formatNumber(quantiles[QUANTILE_COUNT * (layers - 1) + quantile], 1));
       view.bands.setAttribute(
         'aria-label',
-        `What each layer’s ReLU receives: in layer ${layers}, half of it is from ${low} to ${high}`,
+        `Each layer’s values, before its ReLU: half of those in layer ${layers} are from ${low} to ${high}`,
       );
     });
     losses.show([
@@ -236,29 +240,29 @@ export function startTrain() {
     proceed();
   });
 
-  /** A line for each layer. */
+  /** Shows the numbers of the layers next to the bands. */
   function showLayers() {
     layers = depth.value;
     for (const { labels } of views) labels.replaceChildren(...Array.from({ length: layers }, () => element('li')));
   }
 
-  /* ---- what is done ---- */
+  /* ---- running ---- */
 
   const go = byId('train-go');
   const status = byId('train-status');
-  function want(running) {
-    wanted = running;
-    ended = false;
-    limit = (fresh ? 0 : (latest()?.step ?? 0)) + LIMIT;
+  function setRunning(value) {
+    running = value;
+    stoppedByItself = false;
+    limit = (restartPending ? 0 : (latest()?.step ?? 0)) + LIMIT;
     status.textContent = '';
     go.textContent = running ? 'Stop' : 'Start';
     proceed();
   }
-  /** From step 0; what has stopped by itself goes on by itself. */
+  /** Starts again from step 0. A training that has stopped by itself runs again; one that the visitor has stopped does not. */
   function restart() {
-    fresh = true;
-    single = false;
-    want(wanted || ended);
+    restartPending = true;
+    stepPending = false;
+    setRunning(running || stoppedByItself);
   }
 
   function createWorker() {
@@ -270,40 +274,40 @@ export function startTrain() {
     return created;
   }
 
-  /** Asks the worker for what comes next, if anything does. While it runs, that is once the last report has been shown. */
+  /** Asks the worker for the next report, if one is needed now. While the training runs, this is called after each report is shown. */
   function proceed() {
     clearTimeout(timer);
-    if (asked || !inView || document.hidden || !(fresh || single || wanted)) return;
-    const wait = fresh || single ? 0 : due - performance.now();
+    if (awaitingReport || !inView || document.hidden || !(restartPending || stepPending || running)) return;
+    const wait = restartPending || stepPending ? 0 : due - performance.now();
     if (wait > 0) {
       timer = window.setTimeout(proceed, wait);
       return;
     }
-    asked = true;
+    awaitingReport = true;
     due = performance.now() + INTERVAL;
     worker ??= createWorker();
-    if (fresh) {
+    if (restartPending) {
       worker.postMessage({ settings: settings(), steps: 0 });
       reports = [];
       showLayers();
-      fresh = false;
+      restartPending = false;
     } else {
-      worker.postMessage({ steps: single ? 1 : PACE });
-      single = false;
+      worker.postMessage({ steps: stepPending ? 1 : STEPS_PER_REPORT });
+      stepPending = false;
     }
   }
 
   function receive(report) {
-    asked = false;
-    // While it was on its way, the controls may have changed.
-    if (fresh) {
+    awaitingReport = false;
+    // The report is obsolete if the controls have changed in the meantime.
+    if (restartPending) {
       proceed();
       return;
     }
     reports.push(report);
-    if (wanted && report.step >= limit) {
-      want(false);
-      ended = true;
+    if (running && report.step >= limit) {
+      setRunning(false);
+      stoppedByItself = true;
       status.textContent = `Stopped after ${report.step} steps.`;
     }
     show();
@@ -316,14 +320,14 @@ export function startTrain() {
     depth: depth.value,
     seed: seed.value,
   });
-  go.addEventListener('click', () => want(!wanted));
+  go.addEventListener('click', () => setRunning(!running));
   byId('train-step').addEventListener('click', () => {
-    single = true;
-    want(false);
+    stepPending = true;
+    setRunning(false);
   });
   byId('train-reset').addEventListener('click', () => {
-    wanted = false;
-    ended = false;
+    running = false;
+    stoppedByItself = false;
     restart();
   });
 
@@ -332,7 +336,7 @@ export function startTrain() {
     proceed();
   }).observe(byId('train'));
   document.addEventListener('visibilitychange', proceed);
-  want(wanted);
+  setRunning(running);
 
   const showCode = codeBlock(byId('train-code'));
   fetch(new URL('network.js', import.meta.url))

@@ -1,4 +1,4 @@
-/* "Use it": code that can be changed, run in a worker of its own, errors in the library's words with their line. */
+/* "Use it": an editor whose code runs in its own worker. An error is shown with the library's message and the line of the code. */
 import { control, keep } from './address.js';
 import { EXAMPLE as far } from './break.js';
 import { byId, element } from './page.js';
@@ -7,13 +7,14 @@ import { EXAMPLE as running } from './running.js';
 import { EXAMPLE as see } from './see.js';
 import { EXAMPLE as train } from './train.js';
 
-/** By the section that they are about, or a name of their own. Titles are short: WebKit counts what a select cuts off as width of the page. */
+/** The examples. The first ones have the name of the section that they belong to. Titles are short, because in WebKit a select makes the
+ * page as wide as its longest title, even if it is cut off. */
 const EXAMPLES = {
   see: { title: 'first calls', text: see },
   break: { title: 'far from zero', text: far },
-  train: { title: 'a layer', text: train },
-  running: { title: 'one by one', text: running },
-  race: { title: 'a race', text: race },
+  train: { title: 'train a layer', text: train },
+  running: { title: 'batch size 1', text: running },
+  race: { title: 'timing', text: race },
   wrong: {
     title: 'an error',
     text: `import { batchNormalization } from 'batchnorm';
@@ -30,11 +31,12 @@ const [output] = batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, 
 console.log(output === X, X.data);`,
   },
 };
-/** The visitor's own text, once there is one. */
+/** The name of the visitor's own code among the examples, once there is some. */
 const OWN = 'own';
 
-/* Runs in the worker: sends what is logged as text, some lines at a time and 500 at most, since code may log without end; the first
- * error with its line in the code; and that all is done, timers included. What comes after that is still shown. */
+/* The worker's program. It runs the code and sends three kinds of messages: what is logged, as text, several lines at a time, and 500
+ * lines at most, since code may log without end; the first error, with its line in the code; and the time, once the code and its timers
+ * are done. Lines that are logged after that (from promises, for instance) are still sent. */
 const RUNNER = `
 const show = (value, depth = 0) => {
   if (depth > 3) return '…';
@@ -48,7 +50,7 @@ const show = (value, depth = 0) => {
     return '{ ' + Object.entries(value).map(([key, item]) => key + ': ' + show(item, depth + 1)).join(', ') + ' }';
   return String(value);
 };
-const MOST = 500;
+const MAX_LINES = 500;
 let lines = [];
 let count = 0;
 let sent = 0;
@@ -61,38 +63,38 @@ const send = () => {
 for (const method of ['log', 'info', 'warn', 'error', 'debug'])
   console[method] = (...values) => {
     count++;
-    if (count > MOST) return;
-    lines.push(count < MOST ? values.map((value) => show(value)).join(' ') : '… and no more is shown');
-    if (done || count === MOST || performance.now() > sent + 50) send();
+    if (count > MAX_LINES) return;
+    lines.push(count < MAX_LINES ? values.map((value) => show(value)).join(' ') : '… further lines are not shown');
+    if (done || count === MAX_LINES || performance.now() > sent + 50) send();
   };
 
-/* Timers that are still to come: the code is not done before them. */
-const later = setTimeout;
+/* The code is done when no timers are pending. */
+const originalSetTimeout = setTimeout;
 const pending = new Set();
-const settle = () => later(() => {
+const checkDone = () => originalSetTimeout(() => {
   if (done || !imported || pending.size > 0) return;
   done = true;
   send();
   postMessage({ done: performance.now() - begin });
 });
-for (const [start, stop, repeats] of [['setTimeout', 'clearTimeout'], ['setInterval', 'clearInterval', true]]) {
-  const [begin, end] = [self[start], self[stop]];
-  self[start] = (run, ...rest) => {
-    const id = begin((...values) => {
+for (const [setName, clearName, repeats] of [['setTimeout', 'clearTimeout'], ['setInterval', 'clearInterval', true]]) {
+  const [setTimer, clearTimer] = [self[setName], self[clearName]];
+  self[setName] = (run, ...rest) => {
+    const id = setTimer((...values) => {
       if (!repeats) pending.delete(id);
       try {
         run(...values);
       } finally {
-        settle();
+        checkDone();
       }
     }, ...rest);
     pending.add(id);
     return id;
   };
-  self[stop] = (id) => {
+  self[clearName] = (id) => {
     pending.delete(id);
-    end(id);
-    settle();
+    clearTimer(id);
+    checkDone();
   };
 }
 
@@ -117,16 +119,16 @@ addEventListener('message', async ({ data }) => {
   try {
     await import(data);
     imported = true;
-    settle();
+    checkDone();
   } catch (error) {
     fail(error);
   }
 });`;
 
 /**
- * The line of code that cannot be parsed, in Chromium, where the error itself does not say it, nor a worker: a frame's window does. If
- * it can be parsed after all, its first statement ends it.
- * @param {string} text @returns {Promise<number>} 0 if there is none
+ * Finds the line of a syntax error. In Chromium, neither the error nor the worker tells it, but the error event of a frame's window does.
+ * So this parses the code in a frame. If there is no syntax error, the code is stopped by a statement that is put before it.
+ * @param {string} text @returns {Promise<number>} 0 if there is no syntax error
  */
 async function lineOfSyntaxError(text) {
   const frame = document.body.appendChild(element('iframe', { hidden: true, title: 'parser' }));
@@ -152,62 +154,62 @@ export function startUse() {
   const output = byId('use-output');
   const example = byId('use-example');
   example.append(...Object.entries(EXAMPLES).map(([value, { title }]) => element('option', { value }, title)));
-  const say = (text) => {
+  const showState = (text) => {
     byId('use-state').textContent = text;
   };
 
-  /** What the visitor typed is kept: it becomes an example itself. */
-  let own = '';
-  const choose = () => {
-    code.value = example.value === OWN ? own : EXAMPLES[example.value].text;
+  /** The visitor's own code. It is kept as one more example. */
+  let ownCode = '';
+  const showExample = () => {
+    code.value = example.value === OWN ? ownCode : EXAMPLES[example.value].text;
   };
-  const takeOwn = (text) => {
-    own = text;
-    if (!example.querySelector(`[value="${OWN}"]`)) example.append(element('option', { value: OWN }, 'your own'));
+  const keepOwnCode = (text) => {
+    ownCode = text;
+    if (!example.querySelector(`[value="${OWN}"]`)) example.append(element('option', { value: OWN }, 'your own code'));
     example.value = OWN;
   };
-  /** Once the visitor has chosen or typed, the text stays. */
+  /** Whether the visitor has chosen an example or typed. Then the page does not choose another example. */
   let touched = false;
   example.addEventListener('change', () => {
     touched = true;
-    choose();
+    showExample();
   });
   code.addEventListener('input', () => {
     touched = true;
-    takeOwn(code.value);
+    keepOwnCode(code.value);
   });
-  choose();
+  showExample();
 
-  /** The section that the visitor last did something in: its example is there on arrival. */
-  let from = '';
-  const arrive = () => {
-    if (touched || !EXAMPLES[from] || example.value === from) return;
-    example.value = from;
-    choose();
+  /** The section that the visitor used last. When they come to this section, the example of that one is shown. */
+  let lastSection = '';
+  const suggestExample = () => {
+    if (touched || !EXAMPLES[lastSection] || example.value === lastSection) return;
+    example.value = lastSection;
+    showExample();
   };
   const sectionOf = (node) => node?.closest?.('main > section')?.id;
   for (const type of ['pointerdown', 'keydown', 'change'])
     document.addEventListener(type, ({ target, isTrusted }) => {
       const section = sectionOf(target);
-      if (isTrusted && section && section !== 'use') from = section;
+      if (isTrusted && section && section !== 'use') lastSection = section;
     });
   document.addEventListener('click', ({ target }) => {
     if (!target.closest('a[href="#use"]')) return;
-    from ||= sectionOf(document.elementFromPoint(innerWidth / 2, innerHeight / 2)) ?? '';
-    arrive();
+    lastSection ||= sectionOf(document.elementFromPoint(innerWidth / 2, innerHeight / 2)) ?? '';
+    suggestExample();
   });
   new IntersectionObserver((entries) => {
-    if (entries.some(({ isIntersecting }) => isIntersecting)) arrive();
+    if (entries.some(({ isIntersecting }) => isIntersecting)) suggestExample();
   }).observe(code);
 
   let stop = () => {};
-  /** The worker of the last run; it may still log after it is done. */
-  let last;
+  /** The worker of the last run. It may still log after the code is done. */
+  let lastWorker;
   function run() {
     stop();
-    last?.terminate();
+    lastWorker?.terminate();
     output.replaceChildren();
-    say('Running…');
+    showState('Running…');
     const library = { batchnorm: '../js/index.js', 'batchnorm/js': '../js/index-plain.js' };
     const runnable = code.value.replace(
       /(\bfrom\s*|\bimport\s*\(?\s*)(['"])(batchnorm(?:\/js)?)\2/g,
@@ -215,19 +217,19 @@ export function startUse() {
     );
     const urls = [RUNNER, runnable].map((text) => URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
     const worker = new Worker(urls[0], { type: 'module' });
-    last = worker;
+    lastWorker = worker;
     const began = performance.now();
     byId('use-stop').disabled = false;
     const end = (state) => {
       for (const url of urls) URL.revokeObjectURL(url);
       byId('use-stop').disabled = true;
       stop = () => {};
-      say(state);
+      showState(state);
     };
     const fail = async ({ error: message, line, syntax }) => {
       worker.terminate();
       if (syntax && !(line > 0)) line = await lineOfSyntaxError(runnable);
-      if (worker !== last) return;
+      if (worker !== lastWorker) return;
       output.append(element('span', { className: 'error' }, `${message}\n${line > 0 ? `    at line ${line}\n` : ''}`));
       end(line > 0 ? `An error at line ${line}` : 'An error');
     };
@@ -241,7 +243,7 @@ export function startUse() {
       else if (data?.error) fail(data);
       else if (data?.done !== undefined)
         end(
-          `Done in ${seconds(data.done)}${output.textContent === '' ? '. Nothing was logged: console.log shows values here.' : ''}`,
+          `Done in ${seconds(data.done)}${output.textContent === '' ? '. Nothing was logged. Use console.log to show values here.' : ''}`,
         );
     };
     worker.onerror = (event) => {
@@ -258,14 +260,14 @@ export function startUse() {
 
   keep('use', {
     example: control('use-example'),
-    // Code of one's own can be shared as well; nothing runs before it is asked to.
+    // The address can also share the visitor's own code. It only runs when someone clicks Run.
     code: {
-      get: () => (example.value === OWN ? own : ''),
+      get: () => (example.value === OWN ? ownCode : ''),
       set(text) {
         if (text === '') return false;
-        takeOwn(text);
+        keepOwnCode(text);
         touched = true;
-        choose();
+        showExample();
         return true;
       },
     },

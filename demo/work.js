@@ -1,18 +1,18 @@
-/* The page's side of worker.js: a job with its progress shown, that can be stopped. */
+/* Runs a job in worker.js, shows its progress, and lets the visitor stop it. */
 
 /**
- * Runs a job of worker.js, with a progress bar and a button to stop it in an element that holds both, hidden otherwise.
- * @param {HTMLElement} element @param {string} job @param {object} input
- * @returns {Promise<any>} its result; undefined when it was stopped
+ * @param {HTMLElement} element contains a progress bar and a button that stops the job; hidden unless a job runs
+ * @param {string} job @param {object} input
+ * @returns {Promise<any>} the result, or undefined if the visitor stopped the job
  */
-export function work(element, job, input) {
+export function runJob(element, job, input) {
   const bar = element.querySelector('progress');
   const button = element.querySelector('button');
   const focused = document.activeElement;
   const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
   bar.value = 0;
-  // What is over at once would only flicker.
-  const shown = setTimeout(() => {
+  // Not at once: for a short job, the progress bar would only flicker.
+  const showing = setTimeout(() => {
     element.hidden = false;
   }, 150);
   return new Promise((resolve, reject) => {
@@ -26,8 +26,8 @@ export function work(element, job, input) {
     worker.postMessage({ job, input });
   }).finally(() => {
     worker.terminate();
-    clearTimeout(shown);
-    // Who stopped it by keyboard goes on from where it was started.
+    clearTimeout(showing);
+    // If the focus is on the button that is hidden now, it returns to the control that started the job.
     if (element.contains(document.activeElement)) focused.focus();
     element.hidden = true;
   });

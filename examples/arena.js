@@ -1,18 +1,18 @@
-/* npm run example:arena: a small network in inference, whose tensors are in an arena. Every layer consists of a sum over
- * neighbours, batch normalization and a ReLU. Two tensors take turns as input and output, so that no step allocates or copies
- * anything. */
+/* npm run example:arena: runs a small network in inference, with its tensors in an arena and then without. Each layer adds neighbouring
+ * values, applies batch normalization, and applies a ReLU. Two tensors take turns as input and output. In the arena, no step allocates
+ * or copies memory. */
 import { Arena, batchNormalization } from '../js/index.js';
 
 const SHAPE = [8, 32, 32, 32];
 const LAYERS = 6;
 const STEPS = 20;
 
-/** Each value plus half of the next one: a stand-in for a convolution. */
+/** Adds half of the next value to each value, as a simple substitute for a convolution. */
 function mix(from, to) {
   for (let i = 0; i < from.length - 1; i++) to[i] = from[i] + 0.5 * from[i + 1];
 }
 
-/** Negative values become 0. */
+/** Replaces negative values by 0. */
 function relu(data) {
   for (let i = 0; i < data.length; i++) data[i] = Math.max(0, data[i]);
 }
@@ -52,12 +52,12 @@ for (const tensor of [inArena, onHeap]) {
   run(tensor); // warm up
   arena.reset();
 }
-const there = run(inArena);
-const elsewhere = run(onHeap);
+const fromArena = run(inArena);
+const fromHeap = run(onHeap);
 
 console.log(`${STEPS} steps of ${LAYERS} layers on a tensor of shape [${SHAPE}]`);
-console.log(`  an arena of ${arena.byteLength / 2 ** 20} MB, of which ${arena.bytesFree} bytes are free`);
-console.log(`  batch normalization in the arena   ${there.time.toFixed(1)} ms`);
-console.log(`  the same by copies                 ${elsewhere.time.toFixed(1)} ms`);
-console.log(`  the same result                    ${there.result === elsewhere.result ? 'yes' : 'no'}`);
-if (there.result !== elsewhere.result) process.exitCode = 1;
+console.log(`  the arena has ${arena.byteLength / 2 ** 20} MB, of which ${arena.bytesFree} bytes are free`);
+console.log(`  batch normalization in the arena   ${fromArena.time.toFixed(1)} ms`);
+console.log(`  batch normalization with copies    ${fromHeap.time.toFixed(1)} ms`);
+console.log(`  the results are the same           ${fromArena.result === fromHeap.result ? 'yes' : 'no'}`);
+if (fromArena.result !== fromHeap.result) process.exitCode = 1;

@@ -1,6 +1,7 @@
 /* npm run example:train: trains a deep, narrow network to tell three spirals apart, with and without batch normalization, at
- * three learning rates. Data, initial weights and batches are the same. Without batch normalization, the network also learns the
- * task at two of the three rates, but in twice as many steps. Everything except batch normalization is written out here. */
+ * three learning rates. The data, the initial weights and the batches are always the same. Without batch normalization, the network
+ * would also learn the task at two of the three rates, but it would need twice as many steps. This file contains all parts of the
+ * network except batch normalization. */
 import { fileURLToPath } from 'node:url';
 import { BatchNorm } from 'batchnorm';
 
@@ -10,7 +11,7 @@ const WIDTH = 12;
 const BATCH = 100;
 const STEPS = 300;
 
-/** Uniform numbers in [0, 1) from a seed (mulberry32). */
+/** A generator of uniform numbers in [0, 1), from a seed (mulberry32). */
 function seeded(seed) {
   let state = seed;
   return () => {
@@ -21,7 +22,7 @@ function seeded(seed) {
   };
 }
 
-/** `count` points of the plane, each near the spiral of its class. */
+/** Random points in the plane, each near the spiral of its class. */
 function spirals(count, random) {
   const labels = Uint8Array.from({ length: count }, (_, b) => b % CLASSES);
   const points = { data: new Float32Array(2 * count), shape: [count, 2] };
@@ -116,8 +117,8 @@ function crossEntropy({ data, shape }, labels) {
 }
 
 /**
- * Trains a network by plain gradient descent, calling `onStep(step, loss)` after every step. Returns the share of points not
- * seen in training that it then classifies correctly.
+ * Trains a network by plain gradient descent, and calls `onStep(step, loss)` after every step. Then classifies points that were not used
+ * in training. Returns the share of them that is classified correctly.
  */
 export function train({ steps = STEPS, batchNormalization = true, rate = 0.03, onStep = (_step, _loss) => {} } = {}) {
   const random = seeded(1);
@@ -128,7 +129,7 @@ export function train({ steps = STEPS, batchNormalization = true, rate = 0.03, o
   }
   layers.push(new Dense(WIDTH, CLASSES, random));
   const normalizations = layers.filter((layer) => layer instanceof BatchNorm);
-  // A BatchNorm keeps the same arrays for life, so they can be listed once.
+  // A BatchNorm always keeps the same arrays, so they can be listed once.
   const parameters = [
     ...layers.flatMap((layer) => layer.parameters ?? []),
     ...normalizations.flatMap(({ gamma, gradGamma, beta, gradBeta }) => [
@@ -146,7 +147,7 @@ export function train({ steps = STEPS, batchNormalization = true, rate = 0.03, o
     onStep(step, loss);
   }
 
-  for (const layer of normalizations) layer.training = false; // from here on, use the running statistics
+  for (const layer of normalizations) layer.training = false; // from here on, forward uses the running statistics
   const { points, labels } = spirals(3000, seeded(2));
   const { data } = forward(points);
   const isCorrect = (label, b) => {
@@ -170,7 +171,9 @@ function main() {
     return { rate, accuracies };
   });
   show('');
-  console.log(`${HIDDEN_LAYERS} hidden layers of ${WIDTH}, ${STEPS} steps; correct among 3000 points not seen in training:\n`);
+  console.log(
+    `${HIDDEN_LAYERS} hidden layers of ${WIDTH} neurons, ${STEPS} steps. Correctly classified, of 3000 points not used in training:\n`,
+  );
   console.log('learning rate   with batch normalization   without');
   for (const { rate, accuracies } of results) {
     const [withIt, without] = accuracies.map((accuracy) => `${(100 * accuracy).toFixed(1)} %`);

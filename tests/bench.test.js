@@ -18,12 +18,14 @@ for (const entry of ['bench.js', 'parts.js', 'peers/peers.js', 'peers/first.js',
   });
 
 test('bench/parts.js verifies, measures and prints every part', () => {
-  const { stdout, stderr, status } = spawnSync(process.execPath, ['bench/parts.js', '--quick', '3,5,9,9'], {
+  const { stdout, stderr, status, error } = spawnSync(process.execPath, ['bench/parts.js', '--quick', '3,5,9,9'], {
     cwd: root,
     encoding: 'utf8',
+    timeout: 300_000,
   });
+  assert.ifError(error);
   assert.equal(status, 0, stderr);
-  // The number of modes, of four, in which each part runs.
+  // Each part, and in how many of the four modes it runs.
   const parts = { bn_statistics: 1, bn_moments: 1, bn_fold: 4, bn_normalize: 3, bn_gradient_sums: 2, bn_gradient_fold: 2 };
   Object.assign(parts, { bn_gradient_input: 2, bn_mask: 1, 'copies alone': 4, 'whole call': 4 });
   for (const [part, modes] of Object.entries(parts))

@@ -1,4 +1,4 @@
-/* The files of the demo, and its server. tests/browsers/demo.js runs it in browsers. */
+/* Tests the files of the demo, and its server. tests/browsers/demo.js tests the page in browsers. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { format, parse } from '../demo/address.js';
 import { isAnimated } from '../demo/animated.js';
 import { exactGradient, gradientErrorsAt } from '../demo/gradients.js';
 import { dataAround, errorsAt, exact } from '../demo/methods.js';
-import { tick } from '../demo/page.js';
+import { formatTick } from '../demo/page.js';
 import { seededNormal } from './data.js';
 import { gradientReference } from './gradient-reference.js';
 import { reference } from './reference.js';
@@ -69,20 +69,20 @@ test('the page preloads all modules of the first view, so that none waits for an
   assert.deepEqual(named.map(([, path]) => new URL(`demo/${path}`, root).href).sort(), [...needed].sort());
 });
 
-/** Runs the program of npm start until it has printed the demo's address. */
+/** Runs the program of npm start, and waits until it has printed the demo's address. */
 async function start(t, PORT, folder = fileURLToPath(root)) {
   const server = spawn(process.execPath, [join(folder, 'demo/serve.js'), '--alone'], {
     env: { ...process.env, PORT },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => server.kill());
-  let said = '';
+  let output = '';
   for await (const text of server.stdout) {
-    said += text;
-    if (said.includes('Ctrl + C')) break;
+    output += text;
+    if (output.includes('Ctrl + C')) break;
   }
-  assert.match(said, /http:\S+\/demo\//, 'the demo is served');
-  return { said, url: said.match(/http:\S+/)[0] };
+  assert.match(output, /http:\S+\/demo\//, 'the demo is served');
+  return { output, url: output.match(/http:\S+/)[0] };
 }
 
 test('npm start serves the demo, and prints its address', async (t) => {
@@ -109,9 +109,9 @@ test('npm start says in one sentence that a port is taken, and uses the next fre
   await once(taken, 'listening');
   t.after(() => taken.close());
   const { port } = taken.address();
-  const { said, url } = await start(t, String(port));
+  const { output, url } = await start(t, String(port));
   assert.notEqual(new URL(url).port, String(port));
-  assert.equal(said.split('\n')[0], `Port ${port} is not available, so this is on port ${new URL(url).port}.`);
+  assert.equal(output.split('\n')[0], `Port ${port} is not available, so the demo is on port ${new URL(url).port}.`);
   assert.equal((await fetch(url)).status, 200);
 });
 
@@ -128,11 +128,11 @@ test('npm start rejects an invalid port in one sentence', () => {
   }
 });
 
-const sections = () => readdirSync(new URL('demo/', root)).filter((file) => file.endsWith('.js'));
+const scripts = () => readdirSync(new URL('demo/', root)).filter((file) => file.endsWith('.js'));
 
 test('every id and class in the stylesheet is used by the page or its scripts', () => {
   const styles = read('demo/style.css').replace(/\/\*[\s\S]*?\*\//g, '');
-  const text = [read('demo/index.html'), ...sections().map((file) => read(`demo/${file}`))].join('\n');
+  const text = [read('demo/index.html'), ...scripts().map((file) => read(`demo/${file}`))].join('\n');
   const names = new Set([...styles.matchAll(/[.#](-?[a-z_][\w-]*)(?=[^{}]*\{)/gi)].map(([selector]) => selector));
   assert.ok(names.size > 40);
   for (const name of names) {
@@ -141,11 +141,11 @@ test('every id and class in the stylesheet is used by the page or its scripts', 
       kind === '#'
         ? new RegExp(`id="${word}"`).test(text)
         : new RegExp(`(class(Name)?\\b[^\\n]*|classList[^\\n]*)["'\\s\`]${word}["'\\s\`]`).test(text);
-    assert.ok(found, `${name} is nowhere`);
+    assert.ok(found, `${name} is not used anywhere`);
   }
 });
 
-test('no control is restored by the browser, since the address holds the state', () => {
+test('the browser does not restore any control, since the address holds the state', () => {
   const controls = [...read('demo/index.html').matchAll(/<(?:input|select|textarea)\b[^>]*>/g)].map(([tag]) => tag);
   assert.ok(controls.length > 20);
   for (const tag of controls) assert.match(tag, /autocomplete="off"/, tag);
@@ -166,15 +166,18 @@ test('the page has metadata for sharing, and links to the repository, the packag
   const page = read('demo/index.html');
   for (const property of ['og:type', 'og:title', 'og:description', 'og:image'])
     assert.match(page, new RegExp(`<meta property="${property}" content="[^"]+">`));
+  // Sites that show a link to the page need the absolute address of its image. The site has all pictures of docs/ at the same paths.
+  const { homepage } = JSON.parse(read('package.json'));
   const [, image] = page.match(/property="og:image" content="([^"]+)"/);
-  readFileSync(new URL(`demo/${image}`, root));
+  assert.ok(image.startsWith(`${homepage}docs/`), image);
+  readFileSync(new URL(image.slice(homepage.length), root));
   const footer = page.slice(page.indexOf('<footer>'));
   for (const link of ['../README.md', 'https://www.npmjs.com/package/batchnorm', '../docs/numerics.md', '../docs/training.md'])
     assert.ok(footer.includes(`href="${link}"`), link);
 });
 
 test('all plots have axis titles, and true minus signs at their ticks', () => {
-  const calls = sections().flatMap((file) =>
+  const calls = scripts().flatMap((file) =>
     [...read(`demo/${file}`).matchAll(/= createPlot\(|: createPlot\(/g)].map(({ index }) => [file, index]),
   );
   assert.ok(calls.length >= 4);
@@ -183,9 +186,9 @@ test('all plots have axis titles, and true minus signs at their ticks', () => {
     assert.match(call, /\bx: '/, file);
     assert.match(call, /\by: '/, file);
   }
-  assert.equal(tick(-2), '−2');
-  assert.equal(tick(0.1 + 0.2), '0.3');
-  assert.equal(tick(null), '');
+  assert.equal(formatTick(-2), '−2');
+  assert.equal(formatTick(0.1 + 0.2), '0.3');
+  assert.equal(formatTick(null), '');
 });
 
 test('the printed page has no navigation, and one colour scheme', () => {
@@ -217,11 +220,11 @@ test('"Break it" measures errors of gradients against the exact gradients', () =
   for (const mean of MEANS) {
     const x = dataAround(normals, mean);
     const shape = [1, 1, 1, x.length];
-    const right = gradientReference({ data: g, shape }, { data: x, shape });
+    const expected = gradientReference({ data: g, shape }, { data: x, shape });
     const found = exactGradient(x, g, 1e-5);
-    assert.ok(Math.abs(found.gradGamma - right.gradGamma[0]) <= 1e-11, `gradGamma at a mean of ${mean}`);
+    assert.ok(Math.abs(found.gradGamma - expected.gradGamma[0]) <= 1e-11, `gradGamma at a mean of ${mean}`);
     found.gradInput.forEach((value, i) => {
-      assert.ok(Math.abs(value - right.gradInput[i]) <= 1e-12, `gradInput at a mean of ${mean}`);
+      assert.ok(Math.abs(value - expected.gradInput[i]) <= 1e-12, `gradInput at a mean of ${mean}`);
     });
     assert.ok(gradientErrorsAt(normals, g, mean).methods.thisPackage.error < 1e-6);
   }
@@ -229,7 +232,7 @@ test('"Break it" measures errors of gradients against the exact gradients', () =
   for (const { error } of [onePass, twoPass, savedMean]) assert.ok(!(error < 1e-3), `${error}`);
 });
 
-test('animated pictures are told from still ones', () => {
+test('animated pictures are distinguished from still ones', () => {
   const bytes = (text) => Uint8Array.from(text, (character) => character.charCodeAt(0));
   const gif = (frames) =>
     bytes(

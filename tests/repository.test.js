@@ -1,5 +1,5 @@
 /* The repository around the code: its addresses, the links in its Markdown files, its workflows. tools/site/site.js checks the links of
- * the site, including anchors, when it builds it. */
+ * the site, including anchors, when it builds the site. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -47,7 +47,7 @@ test('links in Markdown lead to files; in packed files, to packed files or absol
       const [path] = (link || attribute).replace(new RegExp(`^(${github}/(blob|tree)|${raw})/main/`), '/').split('#');
       if (path === '' || /^[a-z]+:/.test(path)) continue;
       const target = posix.join(path.startsWith('/') ? '.' : posix.dirname(file), path);
-      assert.ok(existsSync(root + target), `${file}: ${path} is not there`);
+      assert.ok(existsSync(root + target), `${file}: ${path} does not exist`);
       if (packed(file) && !path.startsWith('/')) assert.ok(packed(target), `${file}: ${path} is not packed`);
       followed++;
     }

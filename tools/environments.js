@@ -1,9 +1,10 @@
-/* npm run environments: tests the package in every environment, and writes the results into the tables of docs/environments.md. */
+/* npm run environments: tests the package in every environment, and writes the results to the tables of docs/environments.md. */
 import { execSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { withMarked } from './marked.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-environments-'));
@@ -16,9 +17,6 @@ const page = join(root, 'docs/environments.md');
 let text = readFileSync(page, 'utf8');
 for (const line of readFileSync(FOUND, 'utf8').trim().split('\n')) {
   const { section, rows } = JSON.parse(line);
-  const head = '| where | how | backend() | checks |\n|---|---|---|---|';
-  const [begin, end] = [`<!-- ${section} -->\n`, '\n<!-- end -->'];
-  const at = text.indexOf(begin) + begin.length;
-  text = `${text.slice(0, at)}${head}\n${rows.join('\n')}${text.slice(text.indexOf(end, at))}`;
+  text = withMarked(text, section, ['| where | how | backend() | checks |', '|---|---|---|---|', ...rows].join('\n'));
 }
 writeFileSync(page, text);

@@ -1,5 +1,6 @@
 /* Runs before the package is packed. Makes its other folders: types/, from the comments in js/, and cjs/, with CommonJS files for
  * Jest's default settings and for Node before 20.19, and with types of their own. */
+import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -9,6 +10,8 @@ import { build } from 'esbuild';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 const ENTRIES = ['index', 'index-plain'];
+/** The entries, and what their types import. */
+const FILES = [...ENTRIES, 'arena', 'fold', 'layer', 'moments'];
 
 for (const directory of ['types', 'cjs']) {
   rmSync(directory, { recursive: true, force: true });
@@ -19,26 +22,52 @@ const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/pack
 execFileSync(process.execPath, [tsc, '--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', 'cjs/emitted'], {
   stdio: 'inherit',
 });
-/** Puts the description of each `@typedef` before its type, where editors look for it. The compiler does not put it there. */
-function place(source, emitted) {
+
+/* TypeScript has no option for the three changes that follow, so they are made in the text of the types. If that text does not
+ * look as expected, an assertion stops the packing. */
+
+/** Moves the description of each `@typedef` to its type, where editors look for it. The compiler does not leave it there. */
+function describeTypes(source, emitted) {
   let types = emitted;
+  let described = 0;
   for (const [comment] of source.matchAll(/^\/\*\*\n(?: \*(?!\/).*\n)+ \*\/\n/gm)) {
     const [, object, other] = comment.match(/@typedef (?:\{object\} (\w+)|[\s\S]*\} (\w+)\n)/) ?? [];
-    const [, description] = comment.match(/^\/\*\*\n((?: \* [^@\n].*\n)+)/) ?? [];
-    if (!(object || other) || !description) continue;
-    const type = new RegExp(`^export type ${object ?? other}\\b`, 'm');
-    if (!type.test(emitted)) throw new Error(`${type} is not there for its description`);
+    const name = object ?? other;
+    if (!name) continue;
+    const [, description] = comment.match(/^\/\*\*\n((?: \* [^@\n].*\n)+)/) ?? assert.fail(`${name} has no description`);
+    const type = new RegExp(`^export type ${name}\\b`, 'gm');
+    assert.equal(types.match(type)?.length, 1, `the types must have one ${type}`);
     types = types.replace(comment, '').replace(type, (declared) => `/**\n${description} */\n${declared}`);
+    described++;
   }
+  assert.equal(described, source.split('@typedef').length - 1, 'some @typedef has a comment of another form');
+  assert.doesNotMatch(types, /@typedef/);
   return types;
 }
 
-for (const file of [...ENTRIES, 'arena', 'fold', 'layer', 'moments']) {
-  // TypeScript rejects private names if it compiles for engines older than ES2015, which is its default up to version 5.
+/** Removes private names. TypeScript rejects them when it compiles for engines older than ES2015, its default up to version 5. */
+function withoutPrivateNames(emitted) {
+  const types = emitted.replace(/^ +#private;\n/gm, '');
+  assert.doesNotMatch(types, /#private/);
+  return types;
+}
+
+/** The types of the CommonJS files: imports name files in cjs/. */
+function forCommonJs(types) {
+  const changed = types.replaceAll(/'(\.\/\w+)\.js'/g, "'$1.cjs'");
+  for (const [, path] of changed.matchAll(/(?:\bfrom |\bimport\()['"](\.[^'"]*)['"]/g))
+    assert.ok(
+      FILES.some((file) => path === `./${file}.cjs`),
+      `a type in cjs/ imports ${path}`,
+    );
+  return changed;
+}
+
+for (const file of FILES) {
   const [source, emitted] = [`js/${file}.js`, `cjs/emitted/${file}.d.ts`].map((path) => readFileSync(path, 'utf8'));
-  const types = place(source, emitted).replace(/^ +#private;\n/gm, '');
+  const types = withoutPrivateNames(describeTypes(source, emitted));
   writeFileSync(`types/${file}.d.ts`, types);
-  writeFileSync(`cjs/${file}.d.cts`, types.replaceAll(/'(\.\/\w+)\.js'/g, "'$1.cjs'"));
+  writeFileSync(`cjs/${file}.d.cts`, forCommonJs(types));
 }
 rmSync('cjs/emitted', { recursive: true });
 

@@ -1,4 +1,4 @@
-/* npm run release: builds, tests and packs, and then tests the packed package everywhere. Publishes nothing. */
+/* npm run release: builds, tests and packs, then tests the packed package in runtimes, bundlers and browsers. Publishes nothing. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -61,8 +61,8 @@ export async function serve(folder, { isolated = false, under = '', port = 0, re
     try {
       if (!url.startsWith('/')) throw new Error('not a path');
       path = decodeURIComponent(new URL(`http://localhost${url}`).pathname);
-      // With two slashes at the start, a redirect would lead to another host.
-      if (!path.startsWith(`${under}/`) || /[/\\]\.|\/\/|\0/.test(path)) throw new Error('outside');
+      // With two slashes at the start, a redirect would lead to another host. Windows would take a backslash for a slash.
+      if (!path.startsWith(`${under}/`) || /\/\.|\/\/|[\\\0]/.test(path)) throw new Error('outside');
       let file = await realBelow(root, join(root, path.slice(under.length)));
       if ((await stat(file)).isDirectory()) {
         if (!path.endsWith('/')) return void response.writeHead(301, { Location: encodeURI(`${path}/`) }).end();

@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { engines, launch } from '../../tests/browsers/drivers.js';
+import { all, engines, launch } from '../../tests/browsers/drivers.js';
 import { sizeOf } from '../../tests/data.js';
 import { serve } from '../../tools/serve.js';
 import { MODES, nameOf, placeOf } from '../cases.js';
@@ -14,7 +14,6 @@ import { browserComparison } from './report.js';
 import { BROWSER_RESULTS, write } from './write.js';
 
 const CASES = ['64,512,1,1', '1,3,224,224', '8,64,56,56', '32,64,112,112', '8,56,56,64,last'];
-const named = (process.env.BROWSERS ?? '').split(/[\s,]+/).filter(Boolean);
 
 async function measureIn(engine, url) {
   const browser = await launch(engine);
@@ -41,14 +40,13 @@ async function measure() {
   );
   const server = await serve(folder, { isolated: true });
   const browsers = [];
-  for (const engine of named.length > 0 ? named : engines) browsers.push(await measureIn(engine, server.url));
+  for (const engine of engines) browsers.push(await measureIn(engine, server.url));
   server.close();
   return { ...conditions(), browsers };
 }
 
 const results = await measure();
-if (named.length > 0) console.log(browserComparison(results));
-else {
+if (all) {
   writeFileSync(BROWSER_RESULTS, JSON.stringify(results));
   write();
-}
+} else console.log(browserComparison(results));

@@ -6,18 +6,19 @@ import { build } from 'esbuild';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
+/** esbuild's options for a bundle with these libraries. They name modules of Node, but do not load them in a browser. */
+export const FOR_BROWSERS = {
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  external: ['fs', 'path', 'os', 'crypto', 'worker_threads', 'perf_hooks', 'util', 'string_decoder'],
+  logLevel: 'error',
+};
+
 /** @param {string} module a file of this folder @param {string} folder receives the bundle, under the same name, and the
  * libraries' WebAssembly */
 export async function bundle(module, folder) {
-  await build({
-    entryPoints: [join(here, module)],
-    bundle: true,
-    minify: true,
-    format: 'esm',
-    outdir: folder,
-    external: ['fs', 'path', 'os', 'crypto', 'worker_threads', 'perf_hooks', 'util', 'string_decoder'],
-    logLevel: 'error',
-  });
+  await build({ ...FOR_BROWSERS, entryPoints: [join(here, module)], outdir: folder });
   for (const file of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm', 'tfjs-backend-wasm-threaded-simd.wasm'])
     cpSync(join(here, 'node_modules/@tensorflow/tfjs-backend-wasm/dist', file), join(folder, file));
   for (const file of ['ort-wasm-simd-threaded.wasm', 'ort-wasm-simd-threaded.mjs'])

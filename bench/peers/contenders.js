@@ -2,7 +2,7 @@
  * calls by name. `run` runs a call, and `output` returns its last results in X's layout: the output, or the three gradients.
  * `fill`, if there is one, must be called before the first run. A call whose name ends in "alone" or "arena" computes on data
  * that are already in the contender's memory, and leaves its result there. Runs in Node and in pages. */
-import { callOf, dimensionsOf } from '../cases.js';
+import { callOf, dimensionsOf, moveToArena } from '../cases.js';
 import { batchNormalizationModel } from './onnx.js';
 
 /** A call that remembers its results. */
@@ -16,7 +16,7 @@ function remembered(call) {
   };
 }
 
-/** The calls with a reused output and with a fresh one, of functions that take the same arguments as the package's (see callOf). */
+/** Two calls: one with a reused output, and one with a fresh output. `functions` are those that callOf takes. */
 export function twoWays(name, functions, given) {
   const out = new Float32Array(given.X.data.length);
   const way = (options) => remembered(callOf(functions, given, options));
@@ -27,17 +27,10 @@ export function twoWays(name, functions, given) {
  * the last one as its gradOutput.) */
 export function inArena(name, functions, Arena, given) {
   const { X, gradOutput } = given;
-  const arena = new Arena((gradOutput ? 3 : 2) * (X.data.byteLength + 64));
-  const within = (tensor) => {
-    const copy = arena.tensor(X.shape);
-    copy.data.set(tensor.data);
-    return copy;
-  };
-  const there = { ...given, X: within(X), gradOutput: gradOutput && within(gradOutput) };
-  const to = arena.tensor(X.shape);
+  const { at, to } = moveToArena(Arena, given);
   const way = (problem) => remembered(callOf(functions, problem, { out: to }));
-  const calls = { [`${name}, arena`]: way(there) };
-  if (!gradOutput) calls[`${name}, arena in place`] = { fill: () => to.data.set(X.data), ...way({ ...there, X: to }) };
+  const calls = { [`${name}, arena`]: way(at) };
+  if (!gradOutput) calls[`${name}, arena in place`] = { fill: () => to.data.set(X.data), ...way({ ...at, X: to }) };
   return calls;
 }
 
@@ -80,12 +73,12 @@ export async function onnxruntime(name, ort, given, options, { reuses, layers })
   return calls;
 }
 
-/** TensorFlow.js wants channels last, so its data are given in that layout. Its gradient cannot be computed without the output. */
+/** TensorFlow.js is fastest with channels last, so it gets its data in that layout. Its gradient computes the output again. */
 export async function tensorflow(tf, backend, given) {
   const { X, rest, gradOutput, options } = given;
-  // On the next larger tensor they take from ten seconds to minutes, and memory for several copies of it.
+  // In MiB. With the next larger tensor of the benchmark, it takes from ten seconds to minutes, and memory for several copies.
   const most = { cpu: gradOutput ? 4 : 32, wasm: gradOutput ? 32 : Infinity }[backend];
-  if (X.data.byteLength > most * 2 ** 20) throw new Error(`left out above ${most} MB`);
+  if (X.data.byteLength > most * 2 ** 20) throw new Error(`left out above ${most} MiB`);
   await tf.setBackend(backend);
   await tf.ready();
   const { batch, channels, spatial } = dimensionsOf(given);
@@ -119,14 +112,14 @@ export async function tensorflow(tf, backend, given) {
     return [y, running(m, moments.mean), running(v, moments.variance)];
   };
   const tensors = () => data.map((values) => tf.tensor4d(values, last));
-  const there = tensors();
+  const loaded = tensors();
   const results = ([main, ...others]) => [moved(main, false), ...others];
   let found;
   const name = `tfjs-${backend}`;
   return {
     [`${name}, fresh`]: {
       run: () => {
-        tf.setBackend(backend); // the other backend may be in use; this one is ready, so the change is synchronous
+        tf.setBackend(backend); // the other backend may be in use. This one is ready, so the change takes effect at once.
         tf.tidy(() => {
           found = compute(...tensors()).map((y) => y.dataSync());
         });
@@ -137,14 +130,14 @@ export async function tensorflow(tf, backend, given) {
       run: () => {
         tf.setBackend(backend);
         tf.tidy(() => {
-          compute(...there);
+          compute(...loaded);
         });
       },
       // Computes again, because `run` keeps no results. (tidy would search a returned array for tensors, value by value.)
       output: () => {
         let values;
         tf.tidy(() => {
-          values = compute(...there).map((y) => y.dataSync());
+          values = compute(...loaded).map((y) => y.dataSync());
         });
         return results(values);
       },

@@ -1,4 +1,4 @@
-/* A process that makes one small call of one contender: node first.js NAME. Without a name, it only does what all of them need. */
+/* A process that makes one small call of one contender: node first.js NAME. Without a name, it only does what all of them do. */
 import { problem } from '../cases.js';
 import { CONTENDERS } from './node.js';
 
@@ -8,5 +8,6 @@ if (name !== undefined) {
   const calls = await CONTENDERS[name].prepare(given, ['fresh']);
   await calls[`${name}, fresh`].run();
 }
-// Some contenders keep the process alive. Exiting right away takes longer than exiting after a turn of the event loop.
+// Without this, some contenders would keep the process alive. To exit at once would take longer than to exit after a turn of the
+// event loop.
 setImmediate(() => process.exit());

@@ -10,8 +10,8 @@ export const WRONG = { forward: 2 ** 14, gradient: 2 ** 20 };
 /**
  * @param {object} given a problem (cases.js)
  * @param {Record<string, (given: object) => Promise<Record<string, object>>>} prepares functions that make each contender's calls
- * @param {{ seconds: number, sample: number, progress?: (part: number) => void }} how seconds in total, and the least nanoseconds
- *   per sample; progress receives the share that is done
+ * @param {{ seconds: number, sample: number, progress?: (part: number) => void }} how the seconds that all samples may take, the
+ *   nanoseconds that one sample should take at least, and a function that receives the share that is done
  * @returns calls: by name, the samples in nanoseconds per call, and the largest error; failures: the reason why a call or a
  *   contender is missing
  */
@@ -56,8 +56,8 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
   // Progress is a third for warming up, and two thirds for measuring. Preparation is not shown, since its length is unknown.
   const warmed = () => Object.keys(inner).length / Object.keys(times).length / 3;
   for (const [name, time] of Object.entries(times)) {
-    // Warm up for 50 samples or half a second. Each sample has enough calls for a clock that may be off by a millisecond either
-    // way. After that, it has enough calls to last as long as a sample should.
+    // Warms up for 50 samples or half a second. Meanwhile, the number of calls per sample doubles until a sample takes a quarter
+    // of its proper time, and at least a millisecond, which is the error of a coarse clock.
     const end = performance.now() + 500;
     let count = Math.max(1, Math.ceil(2e4 / n));
     for (let k = 0; k < 50 && performance.now() < end; k++) {
@@ -65,6 +65,7 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
       if (last[name] * count < Math.max(1e6, sample / 4)) count *= 2;
     }
     progress(warmed());
+    // From here on, a sample has as many calls as its proper time needs.
     inner[name] = Math.max(1, Math.ceil(sample / Math.max(last[name], 1)));
   }
   // Calls that allocate alternate among themselves, because their buffers are freed while the next call is timed.

@@ -1,4 +1,4 @@
-"""NumPy or PyTorch, one thread, as a process that takes a JSON line for each thing to do and answers with one.
+"""Runs NumPy or PyTorch in one thread. Reads requests, and answers each. Requests and answers are JSON, one per line.
 
 python3 native.py NumPy
 """
@@ -38,8 +38,11 @@ def with_numpy(x, axis, gamma, beta, mean, var, momentum, epsilon, training, out
 
 
 def prepare(shape, axis, gradient, training, momentum, epsilon, values, gammas, path):
-    """By name the calls, and what makes arrays of their results, laid out as X. values: gamma, beta, mean and var of every channel;
-    gammas: how many of the first. In the file X and, for the gradient, that of the output."""
+    """Returns, by name, pairs of functions: a call, and the same call with its results as arrays in X's layout.
+
+    `values` holds one gamma, beta, mean and var, which all channels share; `gammas` is the length of gamma. The file holds X and,
+    for a gradient, the gradient of the output.
+    """
     x, *gradients = np.fromfile(path, np.float32).reshape(-1, *shape)
     sizes = [1] * len(shape)
     sizes[axis] = shape[axis]
@@ -49,12 +52,12 @@ def prepare(shape, axis, gradient, training, momentum, epsilon, values, gammas, 
         out = np.zeros_like(x)
         call = lambda into: lambda: with_numpy(x, axis, gamma, beta, mean, var, momentum, epsilon, training, into)[:1]
         return {"NumPy, out": (call(out), call(out)), "NumPy, fresh": (call(None), call(None))}
-    # Its channels are the second dimension; where they are the last in memory, it knows.
+    # PyTorch wants the channels as the second dimension. It sees from the strides whether they are the last one in memory.
     tx, *tg = (torch.movedim(torch.from_numpy(a), axis, 1) for a in (x, *gradients))
     g, b, m, v = (torch.from_numpy(a.reshape(-1).copy()) for a in (gamma, beta, mean, var))
     if gradient:
         _, saved_mean, saved_inverse = torch.native_batch_norm(tx, g, b, m, v, True, 1 - momentum, epsilon)
-        # With an output, it computes into a new one and copies that.
+        # No output is given, because PyTorch would compute into a new one and copy that.
         backward = torch.ops.aten.native_batch_norm_backward
         call = lambda: backward(tg[0], tx, g, m, v, saved_mean, saved_inverse, True, epsilon, [True] * 3)
     else:
@@ -92,6 +95,6 @@ def do(request):
 for line in sys.stdin:
     try:
         answer = do(json.loads(line))
-    except Exception as error:  # told to the other side, whose test or table it belongs in
+    except Exception as error:  # the benchmark reports it
         answer = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(answer), flush=True)

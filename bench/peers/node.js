@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
-import { Arena, batchNormalization, batchNormalizationGradient } from '../../js/index.js';
-import { dimensionsOf } from '../cases.js';
+import { Arena } from '../../js/index.js';
+import { dimensionsOf, ours } from '../cases.js';
 import { tunedFunctions } from '../plain.js';
 import { inArena, onnxruntime, tensorflow, twoWays } from './contenders.js';
 
@@ -38,7 +38,7 @@ function withTensorflow(backend, problem) {
   const library = require(`@tensorflow/tfjs-backend-${backend}`);
   if (backend === 'wasm') {
     library.setThreadsCount(1);
-    library.setWasmPaths(new URL('node_modules/@tensorflow/tfjs-backend-wasm/dist/', import.meta.url).pathname);
+    library.setWasmPaths(fileURLToPath(new URL('node_modules/@tensorflow/tfjs-backend-wasm/dist/', import.meta.url)));
   }
   if (problem.gradOutput) registerGradients();
   return tensorflow(tf, backend, problem);
@@ -47,12 +47,12 @@ function withTensorflow(backend, problem) {
 /** The Python that runs NumPy and PyTorch (native.py), if they are installed. Their calls are timed inside Python. */
 export const PYTHON = process.env.PYTHON ?? '/usr/bin/python3';
 
-/* PyTorch's function has no argument for the output. With these settings of malloc, similar to those that its users are advised
- * to choose, an output gets the memory of the previous one: that is how PyTorch reuses outputs. */
+/* PyTorch's function has no argument for the output. With these settings of malloc, an output gets the memory of the previous
+ * one, so the memory is reused all the same. PyTorch advises its users to choose similar settings. */
 const REUSING = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: String(2 ** 40), MALLOC_TOP_PAD_: String(2 ** 28) };
 
 function python(library, env) {
-  const child = spawn(PYTHON, [new URL('native.py', import.meta.url).pathname, library], {
+  const child = spawn(PYTHON, [fileURLToPath(new URL('native.py', import.meta.url)), library], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...process.env, ...env },
   });
@@ -117,10 +117,8 @@ async function native(library, given, ways = ['out', 'fresh']) {
   return calls;
 }
 
-const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
-
-/** Each contender's version, whether it lacks a gradient, and a function that makes its calls. That function makes all calls, or
- * only the ways that are named, if the others would cost time or memory. */
+/** Each contender's version, whether it lacks a gradient, and `prepare`, which makes its calls. If `prepare` gets names of ways,
+ * it may leave out the others, so that they cost neither time nor memory. */
 export const CONTENDERS = {
   batchnorm: {
     version: 'this',

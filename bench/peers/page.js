@@ -1,8 +1,8 @@
 /* The comparison in a page: runs the case that the query of the address names, and leaves the results in globalThis.report. */
 
 import '@tensorflow/tfjs-core/dist/register_all_gradients';
-import { Arena, backend, batchNormalization, batchNormalizationGradient } from '../../js/index.js';
-import { placeOf, problemOf } from '../cases.js';
+import { Arena, backend } from '../../js/index.js';
+import { ours, placeOf, problemOf } from '../cases.js';
 import { tunedFunctions } from '../plain.js';
 import { inArena, twoWays } from './contenders.js';
 import { measure } from './measure.js';
@@ -10,7 +10,6 @@ import { contenders } from './web.js';
 
 const query = new URLSearchParams(location.search);
 const mode = query.get('mode');
-const ours = { forward: batchNormalization, gradient: batchNormalizationGradient };
 const peers = mode === 'gradient' ? { 'tfjs-wasm': contenders['tfjs-wasm'] } : contenders;
 const results = await measure(
   problemOf(placeOf(query.get('place')), mode),

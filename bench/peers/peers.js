@@ -9,9 +9,11 @@ import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
 import { moments } from '../../js/index.js';
 import { normalTensor, sizeOf, tensor } from '../../tests/data.js';
-import { largestError, MODES, megabytes, nameOf, PLACE, PLACES, placeOf, problem, problemOf } from '../cases.js';
+import { largestError, MODES, nameOf, PLACE, PLACES, placeOf, problem, problemOf } from '../cases.js';
+import { memorySize } from '../format.js';
 import { conditions, machine } from '../machine.js';
 import { quartiles } from '../samples.js';
+import { FOR_BROWSERS } from './bundle.js';
 import { measure } from './measure.js';
 import { CONTENDERS, nativeVersion, PYTHON } from './node.js';
 import { comparison } from './report.js';
@@ -113,14 +115,9 @@ function inProcess(task, given) {
 function downloads() {
   const bundle = (contents) => {
     const { outputFiles } = buildSync({
+      ...FOR_BROWSERS,
       stdin: { contents, resolveDir: fileURLToPath(new URL('.', import.meta.url)) },
-      bundle: true,
-      minify: true,
-      format: 'esm',
-      platform: 'browser',
       write: false,
-      external: ['fs', 'path', 'os', 'crypto', 'worker_threads', 'perf_hooks', 'util', 'string_decoder'],
-      logLevel: 'error',
     });
     return gzipSync(outputFiles[0].contents, { level: 9 }).length;
   };
@@ -199,7 +196,7 @@ async function main() {
         if (!(name in failures))
           alone[name] = inProcess('measureCase', { place, mode, contenders: [name], seconds: quick ? 0.3 : 1 }).result.calls;
       cases.push({ ...place, mode, n: sizeOf(shape), together, alone, failures });
-      console.log(`\n${nameOf(place)} ${mode}, ${megabytes(shape).toFixed(2)} MB`);
+      console.log(`\n${nameOf(place)} ${mode}, ${memorySize(4 * sizeOf(shape))}`);
       for (const [name, why] of Object.entries(failures)) console.log(name.padEnd(36), why.slice(0, 160));
       for (const [name, { samples, error }] of Object.entries(together)) {
         const [low, mid, high] = quartiles(samples).map((time) => (time / sizeOf(shape)).toFixed(3));

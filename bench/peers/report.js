@@ -1,5 +1,7 @@
 /* The results as Markdown and as plots. Pure: results in, text out. */
+import { withMarked } from '../../tools/marked.js';
 import { MODES, nameOf } from '../cases.js';
+import { duration, fileSize, memorySize } from '../format.js';
 import { COPY, quartiles } from '../samples.js';
 import { WRONG } from './measure.js';
 
@@ -20,25 +22,8 @@ const middle = (numbers) => {
   return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 };
 
-/** A value with three digits, in the unit in which it is between 1 and 1000. */
-const scaled = (value, units) => {
-  const [size, unit] = units.find(([size]) => Number((value / size).toPrecision(3)) < 1000) ?? units.at(-1);
-  return `${(value / size).toPrecision(3)} ${unit}`;
-};
-const duration = (nanoseconds) =>
-  scaled(nanoseconds, [
-    [1, 'ns'],
-    [1e3, 'µs'],
-    [1e6, 'ms'],
-    [1e9, 's'],
-  ]);
-const download = (bytes) =>
-  scaled(bytes, [
-    [1e3, 'kB'],
-    [1e6, 'MB'],
-  ]);
-/** The difference between two processes varies by about 1 MiB from run to run. */
-const memory = (bytes) => (bytes < MIB ? '< 1 MiB' : `${(bytes / MIB).toPrecision(3)} MiB`);
+/** A difference between two processes, which varies by about 1 MiB from run to run. */
+const memory = (bytes) => (bytes < MIB ? '< 1 MiB' : memorySize(bytes));
 const milliseconds = (time) => (time < 1 ? '< 1 ms' : `${time.toFixed(0)} ms`);
 const factor = (ratio) => {
   if (Number.isNaN(ratio)) return '–';
@@ -65,13 +50,13 @@ const table = (head, rows) => [head, head.map(() => '---'), ...rows].map((row) =
 function time(results, contender, kind) {
   const reused = results[`${contender}, out`];
   const fresh = results[`${contender}, fresh`];
-  const there = kind === 'arena' ? results[`${contender}, arena`] : undefined;
-  const call = kind === 'fresh' ? fresh : (there ?? reused ?? fresh);
+  const inArena = kind === 'arena' ? results[`${contender}, arena`] : undefined;
+  const call = kind === 'fresh' ? fresh : (inArena ?? reused ?? fresh);
   return call === undefined ? null : median(call);
 }
 
-/** Nanoseconds of computation alone, on data that are already in the contender's memory. If a contender copies nothing, that is
- * its call. */
+/** Nanoseconds of computation alone, on data that are already in the contender's memory. For a contender that never copies, this
+ * is the whole call. */
 function timeAlone(results, contender) {
   if (results[`${contender}, arena`]) return median(results[`${contender}, arena`]);
   if (results[`${contender}, alone`]) return median(results[`${contender}, alone`]);
@@ -111,7 +96,7 @@ const together =
   (kind) =>
   ({ together: results }, name) =>
     time(results, name, kind);
-/** Each library in a process of its own. Times are divided by a copy's in that process, because the clock may differ between processes. */
+/** Each library in a process of its own. Times are divided by a copy's, because the clock may differ between processes. */
 const apart = ({ alone }, name) => {
   const call = alone[name] && time(alone[name], name, 'out');
   return call ? call / median(alone[name][COPY]) : null;
@@ -190,7 +175,7 @@ function copiesTable({ cases }) {
   const places = cases.filter((each) => each.mode === MODES[0] && isLarge(each));
   const rows = places.map((place) => [
     nameOf(place),
-    `${((4 * place.n) / MIB).toPrecision(3)} MiB`,
+    memorySize(4 * place.n),
     ...MODES.flatMap((mode) => {
       const { together } = cases.find((each) => each.mode === mode && nameOf(each) === nameOf(place));
       return ['out', 'arena'].map((kind) => (time(together, 'batchnorm', kind) / median(together[COPY])).toFixed(1));
@@ -231,26 +216,21 @@ function firstTable(results) {
   return `${table(
     ['', '**batchnorm**', 'onnxruntime-web', 'TensorFlow.js (WebAssembly)'],
     [
-      row('download of everything, gzipped', (name) => download(downloads[name])),
-      row('first result, after Node’s own start', (name) => milliseconds(first[name])),
-      row('training, per million values', (name) => duration(training.of(name) * 1e6)),
-      row('largest error on data with mean 10⁴, deviation 10⁻²', (name) => `${ulps(exactness.training[name][FAR])} ULP`),
+      row('download of everything, gzipped', (name) => fileSize(downloads[name])),
+      row('time to the first result, without Node’s own start', (name) => milliseconds(first[name])),
+      row('training time per million values', (name) => duration(training.of(name) * 1e6)),
+      row('largest error on data with mean 10⁴, standard deviation 10⁻²', (name) => `${ulps(exactness.training[name][FAR])} ULP`),
     ],
   )}
 
-Measured on ${sentenceOfMachine(machine.replace(/ \(.*/, ''), note)}. One thread each; revision ${revision}. The training time is the median of
-${training.count} shapes. A ULP is one unit in the last place of a float32.`;
+Measured on ${sentenceOfMachine(machine.replace(/ \(.*/, ''), note)}, at revision ${revision}, with one thread per library. The training time
+is the median of ${training.count} shapes. A ULP is one unit in the last place of a float32.`;
 }
 
 /** The README with its table replaced. */
-export function withFirstTable(readme, results) {
-  const [begin, end] = ['<!-- comparison -->\n', '\n<!-- end -->'];
-  const [from, to] = [readme.indexOf(begin) + begin.length, readme.indexOf(end)];
-  if (from < begin.length || to < from) throw new Error(`README.md lacks ${begin.trim()} … ${end.trim()}`);
-  return readme.slice(0, from) + firstTable(results) + readme.slice(to);
-}
+export const withFirstTable = (readme, results) => withMarked(readme, 'comparison', firstTable(results));
 
-const sentenceOfMachine = (machine, note) => `${machine}${note ? `: ${note}` : ''}`;
+const sentenceOfMachine = (machine, note) => `${machine}${note ? ` (${note})` : ''}`;
 
 /** The conclusion from the tables. */
 function conclusion(results) {
@@ -274,8 +254,8 @@ function conclusion(results) {
       Object.entries(failures).some(([call, why]) => call.startsWith(`${name},`) && why.startsWith('wrong')),
     ),
   );
-  return `How many times this package’s time each library takes, on the ${count} shapes of 0.5 MiB and more, outputs reused where
-that is possible: the median, and the range over the shapes. Below 1, the other library is faster.
+  return `This table says how many times this package’s time each library takes: the median over the ${count} shapes of 0.5 MiB and
+more, and the range. Outputs are reused if that is possible. Below 1, the other library is faster.
 
 ${ratiosTable(large, together('out'))}
 
@@ -287,11 +267,11 @@ ${ratiosTable(large, together('out'))}
 - **Arena.** Tensors that live in an \`Arena\` are not copied. Without one, a call takes ${listed(gains)} (medians).
 - **Exactness.** On data with ${FAR.replace(',', ' and')}, the largest error in training is ${ulps(exactness.training.batchnorm[FAR])} units in the last
   place here, and ${ulps(Math.min(...errors))} to ${ulps(Math.max(...errors))} in the other libraries (${ulps(exactness.training['plain JS'][FAR])} in plain JavaScript
-  that sums in double).${wrong.length > 0 ? ` ${listed(wrong.map(labelOf))} are wrong on a shape below.` : ''}
-- **Size.** A browser downloads ${download(downloads.batchnorm)}; ${listed(inJavaScript.map((name) => `${download(downloads[name])} for ${labelOf(name)}`))}.
+  that sums in double).${wrong.length > 0 ? ` ${listed(wrong.map(labelOf))} ${wrong.length > 1 ? 'are' : 'is'} wrong on a shape below.` : ''}
+- **Size.** A browser downloads ${fileSize(downloads.batchnorm)}; ${listed(inJavaScript.map((name) => `${fileSize(downloads[name])} for ${labelOf(name)}`))}.
 - **Memory.** Beyond X and the output, the process needs ${memory(peakMemory.batchnorm)}; with the other libraries
   ${memory(Math.min(...libraries.map((name) => peakMemory[name])))} to ${memory(Math.max(...libraries.map((name) => peakMemory[name])))}.
-- **Mistakes.** ${silent.length > 0 ? `${listed(silent.map(labelOf))} compute with a gamma that is too short, without an error.` : 'A gamma that is too short is an error in each library.'}`;
+- **Mistakes.** ${silent.length > 0 ? `${listed(silent.map(labelOf))} ${silent.length > 1 ? 'compute' : 'computes'} with a gamma that is too short, without an error.` : 'A gamma that is too short is an error in each library.'}`;
 }
 
 /* ---- pages -------------------------------------------------------------------------------------------------------- */
@@ -318,36 +298,36 @@ export function comparison(results) {
   const large = { versions, cases: results.cases.filter(isLarge) };
   return `# Comparison with other libraries
 
-${sentenceOfMachine(machine, note)}. Revision ${revision}; one thread each. ${contenders
+${conclusion(results)}
+
+Measured on ${sentenceOfMachine(machine, note)}, at revision ${revision}, with one thread per library. The others are ${contenders
     .slice(1)
     .map((name) =>
       name === 'plain JS'
-        ? `Plain JavaScript is tuned by hand ([${versions[name]}](${FILES}/${versions[name]}))`
+        ? `plain JavaScript that is tuned by hand ([${versions[name]}](${FILES}/${versions[name]}))`
         : `${labelOf(name)} ${versions[name]}`,
     )
     .join(', ')}.
 
-${conclusion(results)}
-
-Written by \`npm run bench:peers\`; every sample is in [results.json](${FILES}/bench/peers/results.json). The same in three browsers:
-[comparison-browsers.md](comparison-browsers.md). Why it comes out like this: [performance.md](performance.md).
+\`npm run bench:peers\` writes this page; every sample is in [results.json](${FILES}/bench/peers/results.json). There is also a
+[comparison in three browsers](comparison-browsers.md). [Performance](performance.md) explains the results.
 
 ## How it was measured
 
-Each library does the same work: it takes a plain array of float32 and gives one, and its result is verified in float64 before it is
-timed. Times are medians. The variants alternate, after 50 calls or half a second to warm up; what takes over a second is timed once.
+Each library does the same work: it takes a plain float32 array and returns one. Its result is verified in float64 before it is timed.
+After 50 calls or half a second to warm up, the variants alternate. Times are medians. A call that takes over a second is timed once.
 
 - Each library is called in the way that suits it best. TensorFlow.js gets data whose channels are last. onnxruntime-node, NumPy and
-  plain JavaScript write into an output that is reused. onnxruntime-web leaves an output that it is given unwritten, so its outputs
-  are fresh; TensorFlow.js cannot reuse one. PyTorch’s outputs are always new, but its allocator was told to keep memory.
-- The gradient is that of training, with the statistics that the forward call saved. TensorFlow.js’s is its automatic
+  plain JavaScript write into an output that is reused. onnxruntime-web does not write to an output that it is given, and
+  TensorFlow.js takes none, so their outputs are fresh. PyTorch’s outputs are always new, but its allocator was told to keep memory.
+- The gradient is that of training, with the statistics that the forward call saved. TensorFlow.js’s gradient is computed by automatic
   differentiation, which computes the output as well.
 - “last” marks shapes whose channels are the last dimension. 1 MiB is 2²⁰ bytes; 1 kB is 1000 bytes.
 - “wrong” is a result that is off by more than ${WRONG.forward.toLocaleString('en-US')} units in the last place (a gradient: ${WRONG.gradient.toLocaleString('en-US')}). “–” was not
-  measured: TensorFlow.js is left out where it takes too long.
+  measured: TensorFlow.js is left out if it takes too long.
 - In each row the fastest is bold, and × is how many times this package’s time a library takes.
 
-## The whole call, outputs reused where that is possible
+## The whole call, outputs reused if possible
 
 ${picture('training')}
 
@@ -359,23 +339,25 @@ ${times('fresh')}
 
 ## Computation alone
 
-On data that lie where each library wants them, and stay there. This package: from tensor to tensor of an arena; the others are multiples
-of that. TensorFlow.js: tensors of its backend. onnxruntime: an eighth of nine layers less one, for tensors of up to 32 MiB. PyTorch,
-NumPy and plain JavaScript: the whole call, which copies nothing. “In place” overwrites X, and “copying” is the whole call on plain
-arrays.
+Here the data are already in the memory in which each library computes, and the results stay there. For this package, these are
+tensors of an arena; for TensorFlow.js, tensors of its backend. For onnxruntime, the time is an eighth of that of nine layers less one,
+for tensors of up to 32 MiB. For PyTorch, NumPy and plain JavaScript, it is that of the whole call, which copies nothing. × is how many
+times the first column’s time that is. “In place” overwrites X, and “copying” is this package’s whole call on plain arrays.
 
 ${MODES.map((mode) => `### ${titled(mode)}\n\n${aloneTable(results, mode)}`).join('\n\n')}
 
 ## Each library in a process of its own
 
-In one process the libraries evict each other’s data from the caches. Here each one runs alone with a plain copy, and times are
-counted in copies, since the clock may change from one process to the next. Shapes of 0.5 MiB and more: the median, and the range.
+In one process the libraries evict each other’s data from the caches. Here each one runs alone with a plain copy. Times are divided by
+that copy’s, since the clock may change from one process to the next. The table has the median over the shapes of 0.5 MiB and more, and
+the range.
 
 ${ratiosTable(large, apart)}
 
 ## Compared with a copy
 
-This package’s time, in plain copies of X. Training cannot take less than two reads of X and one write of the output; a copy is one of each.
+This is the package’s time, divided by that of a plain copy of X. Training cannot take less than two reads of X and one write of the
+output; a copy is one read and one write.
 
 ${copiesTable(results)}
 
@@ -396,9 +378,12 @@ ${table(
   ['', ...contenders.map(labelOf)],
   [
     ['a gamma that is too short', ...own((name) => wrongGamma[name].replaceAll('|', '\\|'))],
-    ['first result of a process, beyond the fastest start of all (of 11 each)', ...own((name) => milliseconds(first[name]))],
-    ['peak memory beyond X, the output (24.5 MiB each) and the bare runtime', ...own((name) => memory(peakMemory[name]))],
-    ['what a browser downloads, gzipped', ...own((name) => downloads[name] && download(downloads[name]))],
+    [
+      'first result of a process, without the start of the bare runtime (the fastest of 11 each)',
+      ...own((name) => milliseconds(first[name])),
+    ],
+    ['peak memory in addition to X, the output (24.5 MiB each) and the bare runtime', ...own((name) => memory(peakMemory[name]))],
+    ['what a browser downloads, gzipped', ...own((name) => downloads[name] && fileSize(downloads[name]))],
   ],
 )}
 `;
@@ -421,7 +406,7 @@ export function browserComparison({ machine, note, revision, browsers }) {
   const sections = browsers.map(({ name, cases }) => {
     const results = { cases, versions };
     const tables = MODES.flatMap((mode) => [
-      `### ${titled(mode)}, outputs reused where that is possible\n\n${timesTable(results, mode, 'out')}`,
+      `### ${titled(mode)}, outputs reused if possible\n\n${timesTable(results, mode, 'out')}`,
       `### ${titled(mode)}, fresh outputs\n\n${timesTable(results, mode, 'fresh')}`,
       `### ${titled(mode)}, computation alone\n\n${aloneTable(results, mode)}`,
     ]);
@@ -431,19 +416,19 @@ export function browserComparison({ machine, note, revision, browsers }) {
 
 ${sentenceOfMachine(machine, note)}. Revision ${revision}; one thread each. The browsers are headless, and the page is cross-origin isolated.
 
-How many times this package’s time each library takes, on ${count} shapes, outputs reused where that is possible: the median, and the
-range over the shapes. Below 1, the other library is faster.
+This table says how many times this package’s time each library takes: the median over ${count} shapes, and the range. Outputs are
+reused if that is possible. Below 1, the other library is faster.
 
 ${table(['browser', 'times this package’s time', ...MODES], rows)}
 
-With fresh outputs, all of them wait for the system to provide memory. This package is then the fastest on this many shapes:
+With fresh outputs, all libraries wait for the system to provide memory. This package is then the fastest on this many shapes:
 
 ${fresh.join('\n')}
 
-Written by \`npm run bench:browsers\`. Each call is the whole call, verified before it is timed; variants alternate; times are medians. In
-each row the fastest is bold, and × is how many times this package’s time a library takes. “Computation alone” is on data that lie
-where each library wants them, and stay there: this package’s in an arena, and the others in multiples of that; “copying” is its whole
-call on plain arrays.
+\`npm run bench:browsers\` writes this page. Each time is that of a whole call. The result is verified before it is timed, the variants
+alternate, and times are medians. In each row the fastest is bold, and × is how many times this package’s time a library takes. For
+“computation alone”, the data are already in the memory in which each library computes, and the results stay there; for this package
+that is an arena, and × is how many times that time a library takes. “Copying” is this package’s whole call on plain arrays.
 
 ${sections.join('\n\n')}
 `;

@@ -1,6 +1,6 @@
 /* Writes the pages of the comparison, their plots and the README's table from results.json and results-browsers.json, without
  * measuring: node bench/peers/write.js. A test checks that these files are up to date. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { MODES } from '../cases.js';
 import { browserComparison, comparison, plot, withFirstTable } from './report.js';
@@ -30,4 +30,5 @@ export function write() {
   console.log('Written: docs/comparison.md, docs/comparison-browsers.md, the plots, and the table in README.md');
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) write();
+// Without symbolic links in its path, since import.meta.url has none.
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) write();

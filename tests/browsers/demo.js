@@ -1,5 +1,5 @@
-/* The demo in real browsers, driven as a visitor would: npm run test:demo, or BROWSERS="chromium" npm run test:demo. Numbers on
- * the page are compared with what double precision gives here. Screenshots go to tests/browsers/screenshots/. */
+/* Tests the demo in real browsers, used the way a visitor would: npm run test:demo, or BROWSERS="chromium" npm run test:demo. Numbers
+ * on the page are compared with results computed here in double precision. Screenshots are written to tests/browsers/screenshots/. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -26,8 +26,8 @@ const screenshots = new URL('screenshots/', import.meta.url);
 const temporary = mkdtempSync(join(tmpdir(), 'batchnorm-demo-'));
 after(() => rmSync(temporary, { recursive: true, force: true }));
 
-/* Runs before the page's own script: keeps what goes wrong, and when the first view has its numbers. The policy stops any
- * request to another place, and reports it. */
+/* Added to the page, before its own scripts. It records errors, warnings, and the time at which the first view is complete. The policy
+ * blocks requests to other sites, and they are recorded, too. */
 const WATCH = `<meta http-equiv="Content-Security-Policy"
   content="default-src 'self' blob: data:; script-src 'self' blob: 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'">
 <script>
@@ -36,22 +36,22 @@ const WATCH = `<meta http-equiv="Content-Security-Policy"
   addEventListener('unhandledrejection', ({ reason }) => problems.push(String(reason)));
   addEventListener('securitypolicyviolation', ({ blockedURI }) => problems.push('request to ' + blockedURI));
   for (const method of ['error', 'warn']) console[method] = (...values) => problems.push(values.join(' '));
-  (function look() {
+  (function checkFirstView() {
     const rows = document.querySelector('#break-numbers')?.rows.length;
     if (rows > 0 && document.querySelector('#break-plot .own-line path')) window.firstView = performance.now();
-    else requestAnimationFrame(look);
+    else requestAnimationFrame(checkFirstView);
   })();
 </script>`;
-/* Below a path, as on GitHub Pages. */
+/* Serves the demo below a path, as GitHub Pages does. */
 const server = await serve(root, {
   under: '/some/where',
   rewrite: (_, text) => text.replace('<meta charset="utf-8">', `$&${WATCH}`),
 });
 after(() => server.close());
 
-/* ---- what the page should say, in double precision --------------------------------------------------------------- */
+/* ---- expected results, in double precision ----------------------------------------------------------------------- */
 
-/** Mean and variance of each channel. */
+/** The mean and variance of each channel. */
 function momentsOf({ data, shape: [batch, channels, height, width] }) {
   const spatial = height * width;
   return Array.from({ length: channels }, (_, c) => {
@@ -63,20 +63,20 @@ function momentsOf({ data, shape: [batch, channels, height, width] }) {
   });
 }
 
-/** The table's rows for these batch moments, normalized with those. */
+/** The expected rows of the table: for a batch with these moments, normalized with the moments `by`. */
 const rowsFor = (moments, { gamma = 1, beta = 0, epsilon = 1e-5, by = moments }) =>
   moments.map(({ mean, variance }, c) => {
     const scale = gamma / Math.sqrt(by[c].variance + epsilon);
     return [mean, Math.sqrt(variance), (mean - by[c].mean) * scale + beta, Math.sqrt(variance) * Math.abs(scale)];
   });
 
-/** The running statistics after ten batches of these moments, with momentum 0.9, from mean 0 and variance 1. */
-const lagging = (moments) => {
+/** The running statistics after ten batches with these moments and momentum 0.9, starting with mean 0 and variance 1. */
+const runningAfterTen = (moments) => {
   const old = 0.9 ** 10;
   return moments.map(({ mean, variance }) => ({ mean: (1 - old) * mean, variance: old + (1 - old) * variance }));
 };
 
-/** Numbers as the page writes them, within half a unit of its last digit. */
+/** Asserts that numbers on the page match expected ones, to within half a unit of the last digit that the page shows. */
 function assertNumbers(texts, expected, message) {
   assert.equal(texts.length, expected.length, `${message}: ${texts}`);
   texts.forEach((text, i) => {
@@ -85,7 +85,7 @@ function assertNumbers(texts, expected, message) {
   });
 }
 
-/** A GIF of one point, with so many frames. */
+/** Writes a GIF file of one pixel with this many frames. */
 function writeGif(name, frames) {
   const head = Buffer.from('GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff', 'latin1');
   const frame = Buffer.from('!\xf9\x04\0\x0a\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0', 'latin1');
@@ -94,7 +94,7 @@ function writeGif(name, frames) {
   return file;
 }
 
-/** A picture of one colour, as a PNG file. */
+/** Writes a square PNG file of one colour. */
 function writePng(name, side, colour) {
   const crcs = Uint32Array.from({ length: 256 }, (_, n) => {
     for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
@@ -116,7 +116,7 @@ function writePng(name, side, colour) {
   return file;
 }
 
-/* ---- how a visitor acts ------------------------------------------------------------------------------------------ */
+/* ---- a visitor's actions ----------------------------------------------------------------------------------------- */
 
 function visitor(page) {
   const until = async (condition, ...args) => {
@@ -128,9 +128,9 @@ function visitor(page) {
     const status = await page.evaluate(() =>
       [...document.querySelectorAll('[role="status"]')].map((at) => at.textContent).join('; '),
     );
-    assert.fail(`never came true: ${condition} ${args}; problems: ${problems}; status: ${status}`);
+    assert.fail(`this never became true: ${condition} ${args}; problems: ${problems}; status: ${status}`);
   };
-  /** The page answers within two frames. */
+  /** Waits for two frames. By then, the page has responded to the last action. */
   const frame = () =>
     page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done()))));
   return {
@@ -141,7 +141,7 @@ function visitor(page) {
       await frame();
       return page.evaluate((at) => document.querySelector(at).textContent, selector);
     },
-    /** The cells of a table's rows, without their names. */
+    /** The texts of a table's cells, row by row, without the first column. */
     async cells(selector) {
       await frame();
       return page.evaluate(
@@ -167,7 +167,7 @@ function visitor(page) {
 
 const SECTIONS = ['break', 'see', 'train', 'running', 'race', 'use'];
 
-/** Until the network has learnt what it should, in view. */
+/** Keeps the section in view until the network with batch normalization has learned its task. */
 const trained = (visit) =>
   visit.until(() => {
     document.querySelector('#train .trials').scrollIntoView({ behavior: 'instant', block: 'center' });
@@ -180,11 +180,11 @@ for (const engine of engines)
   test(engine, async (t) => {
     const browser = await launch(engine);
     t.after(() => browser.close());
-    // A browser just started draws its first page late: a later one is timed.
+    // A browser that has just started draws its first page slowly, so a later page is timed.
     await visitor(await browser.open(`${server.url}/demo/`)).until(() => window.firstView > 0);
     let page = null;
     let took = Number.POSITIVE_INFINITY;
-    // More than one only where the machine is busy with something else.
+    // Another try is only needed if the machine was busy with something else.
     for (let tries = 0; tries < 3 && took >= 1000; tries++) {
       await page?.close();
       page = visitor(await browser.open(`${server.url}/demo/`, { height: 1800 }));
@@ -195,15 +195,16 @@ for (const engine of engines)
     const batch = tensorOf(pictures);
     const moments = momentsOf(batch);
 
-    await t.test('the first view is there within a second', async () => {
+    await t.test('the first view is complete within a second', async () => {
       t.diagnostic(`${browser.name}: first view after ${took.toFixed(0)} ms`);
       assert.ok(took < 1000, `${took} ms`);
       assert.match(await page.text('#backend'), /runs in WebAssembly/);
     });
-    /** The sections below start when one comes near them, each after those above it: a button has nothing to do before. */
+    /** Makes all sections start, by scrolling to the last one. A section starts when the visitor comes near; before that, its buttons do
+     * nothing. */
     const ready = async (visit) => {
       await visit.until(() => document.querySelector('#use') !== null);
-      // Again and again, since a page that comes back goes where it was.
+      // In each attempt, since a page that the browser restores scrolls back to where it was.
       await visit.until(() => {
         document.querySelector('#use').scrollIntoView({ behavior: 'instant' });
         return document.querySelector('#use-code').value !== '';
@@ -212,7 +213,7 @@ for (const engine of engines)
     };
     await ready(page);
 
-    await t.test('See it: feature maps come first where there is room for them', async () => {
+    await t.test('See it: feature maps are shown first if there is room for them', async () => {
       assert.equal(await page.evaluate(() => document.querySelector('input[name="see-channels"]:checked').value), '16');
       await page.click('#see-reset');
       await page.until(() => document.querySelector('#see-time').textContent.includes('[8, 16, 48, 48]'));
@@ -231,13 +232,13 @@ for (const engine of engines)
       assertNumbers(await numbers(), rowsFor(moments, { gamma: 1.5, beta: -0.3, epsilon: 10 }).flat(), 'epsilon 10');
       await page.click('#see-reset');
 
-      // The night goes: training follows the batch, inference does not.
+      // Without the picture "night", training uses other statistics. Inference does not.
       await page.click('.picture:nth-child(3)');
       const fewer = momentsOf(tensorOf(pictures.filter(({ name }) => name !== 'night')));
       assertNumbers(await numbers(), rowsFor(fewer, {}).flat(), 'without the night');
-      const inferred = lagging(moments);
+      const running = runningAfterTen(moments);
       await page.click('input[name="see-mode"][value="inference"]');
-      assertNumbers(await numbers(), rowsFor(fewer, { by: inferred }).flat(), 'without the night, inference');
+      assertNumbers(await numbers(), rowsFor(fewer, { by: running }).flat(), 'without the night, inference');
       await page.click('#see-reset');
       await page.click('input[name="see-mode"][value="training"]');
       assertNumbers(await numbers(), rowsFor(moments, {}).flat(), 'reset');
@@ -250,14 +251,14 @@ for (const engine of engines)
           slider.dispatchEvent(new Event('input'));
           samples.push(
             await new Promise((done) => {
-              // After the page's own callback of this frame: what it took is what is between.
+              // This runs after the page's own callback of the same frame, which began at `begin`. So the difference is the page's time.
               requestAnimationFrame((begin) => done(performance.now() - begin));
             }),
           );
         }
         return samples.sort((a, b) => a - b)[10];
       });
-      t.diagnostic(`${browser.name}: a slider is answered within ${took.toFixed(1)} ms of its frame`);
+      t.diagnostic(`${browser.name}: the page needs ${took.toFixed(1)} ms of a frame to respond to a slider`);
       await page.click('#see-reset');
     });
 
@@ -312,7 +313,7 @@ for (const engine of engines)
       await page.until(() => document.querySelectorAll('.picture').length === 8);
     });
 
-    await t.test('See it: a few pictures stay together, and what is not shown as it is, is named', async () => {
+    await t.test('See it: a few pictures stay together, and the page names animated and rejected files', async () => {
       await page.upload(
         '#see-files',
         writePng('one.png', 120, [200, 100, 50]),
@@ -320,7 +321,7 @@ for (const engine of engines)
         writeGif('still.gif', 1),
       );
       await page.until(() => document.querySelectorAll('.picture').length === 3);
-      assert.equal(await page.text('#see-status'), 'Of what moves, the first frame is shown: moves.gif.');
+      assert.equal(await page.text('#see-status'), 'Animated, so only the first frame is used: moves.gif.');
       const gaps = await page.evaluate(() => {
         const boxes = [...document.querySelectorAll('.picture')].map((picture) => picture.getBoundingClientRect());
         return boxes.slice(1).map(({ left }, k) => left - boxes[k].right);
@@ -342,7 +343,7 @@ for (const engine of engines)
         for (const picture of document.querySelectorAll('.picture')) picture.click();
       });
       assert.match(await page.text('#see-empty'), /^The batch is empty/);
-      const left = await page.evaluate(() => ({
+      const visible = await page.evaluate(() => ({
         figure: document.querySelector('#see-figure').getClientRects().length,
         painted: [...document.querySelectorAll('.picture canvas:nth-child(2)')].filter((canvas) =>
           canvas
@@ -351,13 +352,17 @@ for (const engine of engines)
             .data.some((byte) => byte !== 0),
         ).length,
       }));
-      assert.deepEqual(left, { figure: 0, painted: 0 });
+      assert.deepEqual(visible, { figure: 0, painted: 0 });
       await page.click('#see-reset');
-      assertNumbers((await page.cells('#see-numbers')).flat(), rowsFor(moments, {}).flat(), 'all are back');
+      assertNumbers(
+        (await page.cells('#see-numbers')).flat(),
+        rowsFor(moments, {}).flat(),
+        'all pictures are in the batch again',
+      );
     });
 
     if (engine !== 'webkit')
-      await t.test('See it: the camera, a pretended one', async () => {
+      await t.test('See it: the camera (a simulated device)', async () => {
         await page.click('#see-camera');
         await page.until(
           () => document.querySelectorAll('.picture').length === 8 && /now/.test(document.querySelector('.picture').textContent),
@@ -401,7 +406,7 @@ for (const engine of engines)
       await page.press('#running-momentum', ...times(5, 'ArrowRight'));
       assert.match(await page.text('#running-note'), /With momentum 0\.15 \(in PyTorch 0\.85\)/);
       await page.press('#running-size', ...times(5, 'ArrowLeft'));
-      // What has passed, passes again under other conditions.
+      // The batches so far are computed again with the new settings.
       begin();
       for (let k = 0; k < 60; k++) step(1, 0.15);
       await check('batches of one value');
@@ -430,11 +435,11 @@ for (const engine of engines)
           () => getComputedStyle(document.querySelector('#running-count').closest('table').rows[0].cells[0]).borderTopWidth,
         ),
         '0px',
-        'no line above the first row',
+        'there is no line above the first row',
       );
     });
 
-    /** A number as the page writes it. */
+    /** Parses a number as the page writes it. */
     const numberIn = (text) => {
       if (/NaN/.test(text)) return Number.NaN;
       const [digits, exponent] = text.split(' · 10');
@@ -444,11 +449,11 @@ for (const engine of engines)
     const normals = Float64Array.from({ length: 4096 }, seededNormal(1));
     const gradients = Float32Array.from({ length: 4096 }, seededNormal(2, 1));
     const steady = () => page.until(() => document.querySelector('#break-plot').getAttribute('aria-busy') === 'false');
-    /** The errors in the table are those of the formulas at this mean. */
+    /** Asserts that the table shows these errors. Returns the texts of its cells. */
     async function assertErrors({ methods }, message) {
       const cells = await page.cells('#break-numbers');
       const shown = cells.map(([, error]) => numberIn(error));
-      // Engines' logarithms and cosines differ in the last digit, and so do the data.
+      // The data differ slightly between engines, since their logarithms and cosines differ in the last digit.
       Object.entries(methods).forEach(([method, { error }], k) => {
         assert.equal(Number.isNaN(shown[k]), Number.isNaN(error), `${method}, ${message}`);
         if (!Number.isNaN(error))
@@ -492,14 +497,14 @@ for (const engine of engines)
       await page.drag('#break-plot', [0.97, 0.4], [0.5, 0.6]);
       const exponent = Number(await page.evaluate(() => document.querySelector('#break-mean').value));
       assert.ok(Math.abs(exponent - 3) <= 0.5, `the middle of the plot is near 10³: ${exponent}`);
-      await assertErrors(errorsAt(normals, 10 ** exponent), 'where the pointer let go');
+      await assertErrors(errorsAt(normals, 10 ** exponent), 'where the pointer was released');
       assert.match(await page.text('#break-claim'), /this package 6\.$/);
       const mark = await page.evaluate(() => {
         const { left, width } = document.querySelector('#break-plot').getBoundingClientRect();
         return (document.querySelector('.mark').getBoundingClientRect().left - left) / width;
       });
       assert.ok(Math.abs(mark - 0.5) < 0.03, `the mark follows the pointer: ${mark}`);
-      // It answers each frame while it is dragged.
+      // Screen readers get the same value.
       assert.equal(await page.evaluate(() => document.querySelector('.mark').getAttribute('aria-valuenow')), String(exponent));
     });
 
@@ -517,7 +522,7 @@ for (const engine of engines)
       await page.click('input[name="break-of"][value="output"]');
       await page.press('#break-mean', 'Home', ...times(40, 'ArrowRight'));
       assert.equal(await page.text('#break-at'), '10⁴');
-      // The claim is in the page before anything is computed.
+      // The HTML has this text already, for the time before anything is computed.
       const [, written] = readFileSync(join(root, 'demo/index.html'), 'utf8').match(/id="break-claim"[^>]*>(.*)<\/p>/);
       assert.equal(await page.text('#break-claim'), written.replace(/<[^>]+>/g, ''));
       await page.evaluate(() => {
@@ -541,7 +546,7 @@ for (const engine of engines)
         assert.ok(Number(speed) > 0);
         for (const error of [near, far]) assert.ok(error === '–' || Number(error) < 4, error);
       }
-      // Bars are as long as their figures.
+      // The lengths of the bars are proportional to the speeds.
       const lengths = await page.evaluate(() =>
         [...document.querySelectorAll('#race-numbers .meter i')].map((bar) => bar.getBoundingClientRect().width),
       );
@@ -571,7 +576,7 @@ for (const engine of engines)
       }, text);
     const finished = () => page.until(() => document.querySelector('#use-stop').disabled);
 
-    await t.test('Use it opens with the example of the section one came from', async () => {
+    await t.test('Use it: shows the example of the section that the visitor came from', async () => {
       await page.evaluate(() => {
         document.documentElement.style.scrollBehavior = 'auto';
         document.querySelector('header a[href="#use"]').click();
@@ -584,7 +589,7 @@ for (const engine of engines)
       await page.choose('#use-example', 'see');
       await page.click('#use-run');
       await finished();
-      // As the README says, and tests hold it to.
+      // The README shows the same numbers.
       assert.match(await page.text('#use-output'), /^Float32Array\(8\) \[-1\.341\d+, -0\.447/);
       assert.match(await page.text('#use-state'), /^Done in /);
       await page.choose('#use-example', 'wrong');
@@ -605,12 +610,12 @@ for (const engine of engines)
       assert.match(await page.text('#use-output'), /Stopped/);
       await type('for (let i = 0; ; i++) console.log(i);');
       await page.click('#use-run');
-      await page.until(() => /no more is shown/.test(document.querySelector('#use-output').textContent));
+      await page.until(() => /further lines are not shown/.test(document.querySelector('#use-output').textContent));
       await page.click('#use-stop');
-      assert.match(await page.text('#use-output'), /498\n… and no more is shown\nStopped/);
+      assert.match(await page.text('#use-output'), /498\n… further lines are not shown\nStopped/);
     });
 
-    await t.test('Use it: what takes its time comes to its end', async () => {
+    await t.test('Use it: code is done when its timers are', async () => {
       await type("setTimeout(() => console.log('late'), 1200);");
       await page.click('#use-run');
       await finished();
@@ -618,7 +623,7 @@ for (const engine of engines)
       assert.match(await page.text('#use-state'), /^Done in 1\.\d s/);
     });
 
-    await t.test('Use it: errors have their line', async () => {
+    await t.test('Use it: errors are shown with their line', async () => {
       for (const [code, line, name] of [
         ['const a = 1;\n\nnull.data;', 3, 'TypeError'],
         ['const a = 1;\nconst b = = 2;', 2, 'SyntaxError'],
@@ -631,26 +636,29 @@ for (const engine of engines)
       }
     });
 
-    await t.test('Use it: what was typed is kept when an example is chosen, and shown in full', async () => {
-      await type(`console.log('${'long '.repeat(60)}');`);
-      await page.choose('#use-example', 'place');
-      assert.match(await page.evaluate(() => document.querySelector('#use-code').value), /output === X/);
-      await page.choose('#use-example', 'own');
-      assert.match(await page.evaluate(() => document.querySelector('#use-code').value), /^console\.log\('long /);
-      await page.click('#use-run');
-      await finished();
-      const { beyond, height } = await page.evaluate(() => {
-        const node = document.querySelector('#use-output');
-        return { beyond: node.scrollWidth - node.clientWidth, height: node.clientHeight };
-      });
-      assert.ok(beyond <= 0, 'lines are wrapped');
-      assert.ok(height >= 96, `${height} pixels are no strip`);
-      await page.choose('#use-example', 'see');
-      await page.click('#use-run');
-      await finished();
-    });
+    await t.test(
+      'Use it: the visitor’s code is kept when an example is chosen, and long lines of output are wrapped',
+      async () => {
+        await type(`console.log('${'long '.repeat(60)}');`);
+        await page.choose('#use-example', 'place');
+        assert.match(await page.evaluate(() => document.querySelector('#use-code').value), /output === X/);
+        await page.choose('#use-example', 'own');
+        assert.match(await page.evaluate(() => document.querySelector('#use-code').value), /^console\.log\('long /);
+        await page.click('#use-run');
+        await finished();
+        const { beyond, height } = await page.evaluate(() => {
+          const node = document.querySelector('#use-output');
+          return { beyond: node.scrollWidth - node.clientWidth, height: node.clientHeight };
+        });
+        assert.ok(beyond <= 0, 'lines are wrapped');
+        assert.ok(height >= 96, `the output is only ${height} pixels high`);
+        await page.choose('#use-example', 'see');
+        await page.click('#use-run');
+        await finished();
+      },
+    );
 
-    await t.test('numbers have one minus, legends the dashes of their lines', async () => {
+    await t.test('numbers have true minus signs, and legends show the dashes of their lines', async () => {
       const hyphens = await page.evaluate(() => {
         const found = [];
         const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -678,7 +686,7 @@ for (const engine of engines)
       assert.deepEqual(nameless, []);
     });
 
-    await t.test('every control is reached by the keyboard', async () => {
+    await t.test('every control can be reached by keyboard', async () => {
       const all = await page.evaluate(() => {
         const seen = (node) =>
           node.getClientRects().length > 0 &&
@@ -691,7 +699,7 @@ for (const engine of engines)
         });
         document.activeElement.blur();
         scrollTo(0, 0);
-        // Of a group of radio buttons the chosen one is the stop.
+        // In a group of radio buttons, Tab only stops at the chosen one.
         return nodes.filter((node) => node.type !== 'radio' || node.checked).map((node) => node.dataset.stop);
       });
       await page.evaluate(() => {
@@ -718,26 +726,26 @@ for (const engine of engines)
       }
     }
 
-    await t.test('axe finds no fault, in light and dark', async () => {
+    await t.test('axe finds no violations, in light and dark', async () => {
       await page.evaluate(axe);
       await page.evaluate(() => {
         for (const details of document.querySelectorAll('details')) details.open = true;
       });
       for (const theme of ['light', 'dark']) {
         await page.choose('#theme', theme);
-        const faults = await page.evaluate(async () =>
+        const violations = await page.evaluate(async () =>
           (await window.axe.run()).violations.map(
             ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 90)).join(' ')}`,
           ),
         );
-        assert.deepEqual(faults, [], theme);
+        assert.deepEqual(violations, [], theme);
       }
       await page.evaluate(() => {
         for (const details of document.querySelectorAll('details')) details.open = false;
       });
     });
 
-    await t.test('pictures of each section', async () => {
+    await t.test('screenshots of each section', async () => {
       await page.click('#train-reset');
       await page.click('#train-go');
       await trained(page);
@@ -745,9 +753,9 @@ for (const engine of engines)
       for (const name of SECTIONS) await shots(name, `#${name}`);
     });
 
-    await t.test('nothing went wrong, and nothing was asked for in vain', async () => {
+    await t.test('there were no errors, and no requests for missing files', async () => {
       assert.deepEqual(await page.evaluate(() => window.problems), []);
-      // Some browsers ask for this by themselves.
+      // Some browsers request this icon even though the page names another one.
       assert.deepEqual(
         server.missing.filter((path) => path !== '/favicon.ico'),
         [],
@@ -755,10 +763,10 @@ for (const engine of engines)
     });
     await page.close();
 
-    await t.test('the address says what is shown: shared, reloaded, gone back to', async () => {
+    await t.test('the address keeps the state when a page is shared, reloaded, or returned to', async () => {
       const shared = visitor(await browser.open(`${server.url}/demo/#break?mean=1e6&of=gradient`, { height: 1800 }));
       const hash = () => shared.evaluate(() => location.hash);
-      const broken = async (mean, of, message) => {
+      const assertBreak = async (mean, of, message) => {
         await ready(shared);
         assert.equal(await shared.text('#break-at'), mean, message);
         assert.equal(await shared.text('[data-of="break-mean"]'), mean, message);
@@ -769,31 +777,31 @@ for (const engine of engines)
         ]);
         assert.equal(slider, mark, message);
       };
-      await broken('10⁶', 'gradient', 'shared');
+      await assertBreak('10⁶', 'gradient', 'shared');
       await shared.press('#break-mean', ...times(8, 'ArrowLeft'));
       assert.equal(await hash(), '#break?mean=1e5&of=gradient');
       await shared.reload();
-      await broken('10⁵', 'gradient', 'reloaded');
+      await assertBreak('10⁵', 'gradient', 'reloaded');
       await shared.drag('#break-plot', [0.9, 0.4], [0.3, 0.6]);
       const dragged = await hash();
-      assert.notEqual(dragged, '#break?mean=1e5&of=gradient', 'the drag is kept too');
+      assert.notEqual(dragged, '#break?mean=1e5&of=gradient', 'the address also keeps what was dragged');
       const mean = await shared.text('#break-at');
       await shared.go(`${server.url}/demo/icon.svg`);
       await shared.back();
       await shared.until(() => document.querySelector('[name="break-of"]:checked').value === 'gradient');
-      await broken(mean, 'gradient', 'gone back to');
+      await assertBreak(mean, 'gradient', 'gone back to');
 
-      // Another section: what the address does not say is as at first, the controls included.
+      // The address holds the state of one section. After a reload, the other sections have their defaults, in their controls, too.
       await shared.press('#see-gamma', ...times(20, 'ArrowRight'));
       assert.match(await hash(), /^#see\?.*gamma=2&/);
       await shared.reload();
-      await broken('10⁴', 'output', 'not in the address');
+      await assertBreak('10⁴', 'output', 'not in the address');
       assert.equal(await shared.text('[data-of="see-gamma"]'), '2.00');
       await shared.until(() => /fill\(2\)/.test(document.querySelector('#see-code').textContent));
       await shared.click('#see-reset');
-      assert.match(await hash(), /gamma=1&/, 'Reset is kept too');
+      assert.match(await hash(), /gamma=1&/, 'the address also keeps a reset');
 
-      // Within the open page: an address followed, and back.
+      // Changes of the address within the open page, and Back.
       await shared.evaluate(() => {
         location.hash = '#running?momentum=0.9&size=1';
       });
@@ -806,13 +814,13 @@ for (const engine of engines)
       await shared.back();
       await shared.until(() => document.querySelector('[data-of="running-size"]').textContent === '1');
       assert.match(await shared.text('[data-of="running-momentum"]'), /^0\.90/);
-      // What means nothing changes nothing.
+      // Invalid values are replaced by the defaults.
       await shared.evaluate(() => {
         location.hash = '#running?momentum=much&size=-1&other=1';
       });
       await shared.until(() => document.querySelector('[data-of="running-momentum"]').textContent.startsWith('0.10'));
 
-      // The theme is the visitor's, not the address's.
+      // The browser stores the theme; the address does not have it.
       await shared.choose('#theme', 'dark');
       await shared.reload();
       await ready(shared);
@@ -822,7 +830,7 @@ for (const engine of engines)
       ]);
       assert.deepEqual(dark, ['dark', 'rgb(20, 22, 24)']);
       await shared.choose('#theme', '');
-      // Code of one's own can be shared.
+      // The visitor's own code can be shared.
       await shared.close();
       const code = visitor(
         await browser.open(`${server.url}/demo/#use?example=own&code=${encodeURIComponent('console.log(1 + 1);')}`),
@@ -832,7 +840,7 @@ for (const engine of engines)
       await code.close();
     });
 
-    await t.test('the first view has the sentence, the picture and the claim, on a desktop and on a phone', async () => {
+    await t.test('the first view has the lead, the claim and the plot, on a desktop and on a phone', async () => {
       const view = visitor(await browser.open(`${server.url}/tests/browsers/phone.html`, { width: 1300, height: 900 }));
       for (const [width, height] of [
         [1280, 720],
@@ -862,13 +870,13 @@ for (const engine of engines)
         for (const [name, scrolled, top, bottom] of boxes)
           assert.ok(scrolled === 0 && top >= 0 && bottom <= height, `${name} at ${width} × ${height}: ${top} to ${bottom}`);
         const [, , top, bottom] = boxes[3];
-        assert.ok(bottom - top >= 0.3 * height, `the picture is large: ${bottom - top} of ${height}`);
+        assert.ok(bottom - top >= 0.3 * height, `the plot is large: ${bottom - top} of ${height}`);
       }
       await view.close();
     });
 
-    await t.test('on a phone’s width nothing scrolls sideways', async () => {
-      // In a frame, since not every browser's window can be as narrow.
+    await t.test('nothing scrolls sideways at the width of a phone', async () => {
+      // In a frame, since some browsers' windows cannot be that narrow.
       const phone = visitor(await browser.open(`${server.url}/tests/browsers/phone.html`, { height: 1800 }));
       const inside = (run, ...args) =>
         phone.evaluate(
@@ -879,7 +887,7 @@ for (const engine of engines)
           String(run),
           args,
         );
-      // Null before the frame has its page. All sections have started when the last one has.
+      // The rows exist once the frame has loaded the page. Once the last section has started, all have.
       await phone.until(() => document.querySelector('iframe').contentDocument.querySelector('#break-numbers tr') !== null);
       await inside(() => document.querySelector('#use').scrollIntoView({ behavior: 'instant' }));
       await phone.until(() => document.querySelector('iframe').contentDocument.querySelector('#use-code').value);
@@ -910,7 +918,7 @@ for (const engine of engines)
           document.documentElement.style.fontSize = '200%';
         });
         await phone.frame();
-        assert.ok((await beyond()) <= 0, `twice the size of text at ${width} pixels: ${await beyond()}`);
+        assert.ok((await beyond()) <= 0, `with text twice as large, at ${width} pixels: ${await beyond()}`);
       }
       await inside(() => {
         document.documentElement.style.fontSize = '';
@@ -959,7 +967,7 @@ for (const engine of engines)
           const scores = await audit(`${plain.url}/demo/`, browser.port);
           for (const [name, { score, lowered }] of Object.entries(scores)) {
             t.diagnostic(`Lighthouse: ${name} ${score} ${lowered.join(', ')}`);
-            // What is timed depends on the machine.
+            // The performance score depends on the machine, so it is only printed.
             if (name !== 'performance') assert.ok(score >= 95, `${name}: ${score}, by ${lowered}`);
           }
         } finally {
@@ -967,9 +975,9 @@ for (const engine of engines)
         }
       });
 
-    // WebKit's window cannot be as wide, and its pictures show no more than the window.
+    // WebKit's window cannot be that wide, and its screenshots only show the window.
     if (engine !== 'webkit')
-      await t.test('pictures of the page, in four widths and two themes, and with text twice as large', async () => {
+      await t.test('screenshots of the page, in four widths and two themes, and with text twice as large', async () => {
         const take = async (name, theme, size, width) => {
           const view = visitor(await browser.open(`${server.url}/demo/`, { width, height: 900 }));
           await ready(view);

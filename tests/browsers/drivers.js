@@ -1,6 +1,6 @@
-/* Three real browsers with one interface: launch(engine) → { name, visit(url), open(url), close() }. visit waits for a page's report.
- * open returns a page to drive: { evaluate, click, press, drag, upload, go, back, reload, screenshot, close }. Puppeteer drives Chromium
- * and Firefox, W3C WebDriver over HTTP drives WebKitGTK's MiniBrowser. */
+/* Three real browsers with one interface: launch(engine) → { name, visit(url), open(url), close() }. visit waits for a page's
+ * report. open returns a page to drive: { evaluate, click, press, drag, upload, go, back, reload, screenshot, close }. Puppeteer
+ * drives Chromium and Firefox, W3C WebDriver over HTTP drives WebKitGTK's MiniBrowser. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -85,7 +85,7 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
       const page = await browser.newPage();
       await page.setViewport({ width, height });
       await page.goto(url);
-      /** Makes the page navigate: in Firefox the driver's own navigation hangs on addresses with a fragment, and on cached pages. */
+      /** Lets the page navigate. In Firefox the driver's own way hangs if the address has a fragment or the page is cached. */
       const leave = async (run, ...args) => {
         await page.evaluate(() => {
           globalThis.left = true;
@@ -93,9 +93,9 @@ async function launchPuppeteer(executablePath, { engine, withoutSimd = false }) 
         await page.evaluate(run, ...args);
         for (let k = 0; k < 300; k++) {
           await setTimeout(100);
-          // During the navigation there is no page to ask.
-          const there = await page.evaluate(() => !globalThis.left && document.readyState === 'complete').catch(() => false);
-          if (there) return;
+          // During the navigation there is no page that could answer.
+          const arrived = await page.evaluate(() => !globalThis.left && document.readyState === 'complete').catch(() => false);
+          if (arrived) return;
         }
         throw new Error(`${page.url()} was not left`);
       };
@@ -179,7 +179,7 @@ async function launchWebKit(binary, { withoutSimd = false }) {
     const session = `/session/${sessionId}`;
     const find = async (selector) =>
       (await ask('POST', `${session}/element`, { using: 'css selector', value: selector }))[ELEMENT];
-    // Without animation, since the driver does not wait until a smooth scroll ends.
+    // Scrolls without animation, since the driver does not wait until a smooth scroll ends.
     const bring = (selector, then = '') =>
       ask('POST', `${session}/execute/sync`, {
         script: `const element = document.querySelector(arguments[0]);
@@ -240,7 +240,7 @@ async function launchWebKit(binary, { withoutSimd = false }) {
           upload: async (selector, ...files) =>
             ask('POST', `${session}/element/${await find(selector)}/value`, { text: files.join('\n') }),
           async screenshot(selector, path) {
-            // Of the whole window: a screenshot of the element alone is black where it was off the screen.
+            // Shows the whole window. In a screenshot of the element alone, parts that were off the screen are black.
             await bring(selector, 'element.scrollIntoView({ behavior: "instant", block: "start" })');
             const png = await ask('GET', `${session}/screenshot`);
             await writeFile(path, Buffer.from(png, 'base64'));

@@ -6,9 +6,9 @@ import { createTraining } from '../../demo/network.js';
 /** The initial state of the controls. */
 const DEFAULT = { data: 'spirals', rate: 0.5, size: 128, depth: 8, seed: 1 };
 
-/** @param {import('node:test').TestContext} t @param {object} page the demo, as visitor() of demo.js gives it */
+/** @param {import('node:test').TestContext} t @param {object} page the demo, as returned by visitor() in demo.js */
 export async function testTraining(t, page) {
-  const bring = (selector) =>
+  const scrollTo = (selector) =>
     page.evaluate((at) => document.querySelector(at).scrollIntoView({ behavior: 'instant', block: 'center' }), selector);
   const read = () =>
     page.evaluate(() => {
@@ -27,7 +27,7 @@ export async function testTraining(t, page) {
   const press = async (selector, key, count = 1) => {
     for (let k = 0; k < count; k++) await page.press(selector, key);
   };
-  /** After pending updates, nothing may change any more. */
+  /** Asserts that the training stands still. At first, updates that were pending may still arrive. */
   const assertStill = async (message) => {
     let { step } = await read();
     for (let k = 0; k < 5; k++) {
@@ -45,7 +45,7 @@ export async function testTraining(t, page) {
       document.querySelector('#train .trials').scrollIntoView({ behavior: 'instant', block: 'center' });
       return document.querySelector('#train-count').textContent !== 'Step 0';
     });
-    // Starts again, since it may have been in view for a while.
+    // The training may have been in view for a while, so this starts it again.
     await press('#train-seed', 'ArrowRight');
     await press('#train-seed', 'ArrowLeft');
     await page.until(() => Number(document.querySelector('#train-count').textContent.replace('Step ', '')) < 40);
@@ -64,7 +64,7 @@ export async function testTraining(t, page) {
   });
 
   await t.test('Train it: the page keeps drawing and responding while it trains', async () => {
-    const { gaps, answer } = await page.evaluate(async () => {
+    const { gaps, response } = await page.evaluate(async () => {
       const frame = () => new Promise(requestAnimationFrame);
       const times = [await frame()];
       while (times[times.length - 1] < times[0] + 2000) times.push(await frame());
@@ -77,12 +77,12 @@ export async function testTraining(t, page) {
       const took = performance.now() - begin;
       slider.value = '1';
       slider.dispatchEvent(new Event('input', { bubbles: true }));
-      return { gaps: times.slice(1).map((time, k) => time - times[k]), answer: took };
+      return { gaps: times.slice(1).map((time, k) => time - times[k]), response: took };
     });
     gaps.sort((a, b) => a - b);
-    const [median, late] = [gaps[gaps.length >> 1], gaps[Math.floor(0.95 * gaps.length)]];
+    const [median, slow] = [gaps[gaps.length >> 1], gaps[Math.floor(0.95 * gaps.length)]];
     t.diagnostic(
-      `Train it: a frame every ${median.toFixed(1)} ms, 95 % within ${late.toFixed(1)}; a slider within ${answer.toFixed(0)} ms`,
+      `Train it: a frame every ${median.toFixed(1)} ms, 95 % within ${slow.toFixed(1)} ms; a slider within ${response.toFixed(0)} ms`,
     );
   });
 
@@ -100,7 +100,7 @@ export async function testTraining(t, page) {
     assert.deepEqual((await read()).losses, [null, null], 'no loss before the first step');
   });
 
-  await t.test('Train it: the same seed gives the same losses, which are those of Node', async () => {
+  await t.test('Train it: the same seed gives the same losses, as in Node', async () => {
     const losses = async () => {
       const seen = [];
       await page.click('#train-reset');
@@ -117,7 +117,7 @@ export async function testTraining(t, page) {
     const advance = createTraining(DEFAULT);
     first.forEach((pair, k) => {
       const expected = advance(1).networks.map(({ loss }) => loss);
-      // The exponential differs between engines in the last digit.
+      // Math.exp differs between engines in the last digit.
       pair.forEach((loss, which) => void assert.ok(Math.abs(loss - expected[which]) < 0.002, `${k}: ${pair}, not ${expected}`));
     });
     await press('#train-seed', 'ArrowRight');
@@ -157,7 +157,7 @@ export async function testTraining(t, page) {
     );
     await page.click('input[name="train-data"][value="spirals"]');
     await page.until(() => Number(document.querySelector('#train-count').textContent.replace('Step ', '')) < 30);
-    assert.equal(await page.text('#train-go'), 'Stop', 'it goes on with the other data');
+    assert.equal(await page.text('#train-go'), 'Stop', 'it continues with the other data');
   });
 
   await t.test('Train it: the page says if a network diverges', async () => {
@@ -168,10 +168,10 @@ export async function testTraining(t, page) {
   });
 
   await t.test('Train it: it pauses when out of view', async () => {
-    await bring('footer');
+    await scrollTo('footer');
     await assertStill('out of view');
     const { step } = await read();
-    await bring('#train .trials');
+    await scrollTo('#train .trials');
     await page.until((last) => Number(document.querySelector('#train-count').textContent.replace('Step ', '')) > last, step);
     await page.click('#train-go');
     assert.equal(await page.text('#train-status'), '');

@@ -1,5 +1,5 @@
-/* Checks the kernel's and plain JavaScript's results of a problem: they must be within the bounds of docs/numerics.md around the exact
- * ones. Returns how close to each bound they are. */
+/* Checks the kernel's and plain JavaScript's results of a problem: they must be within the bounds of docs/numerics.md around the
+ * exact ones. Returns how close to each bound they are. */
 import assert from 'node:assert/strict';
 import { isDeepStrictEqual } from 'node:util';
 import * as main from '../../js/index.js';
@@ -8,14 +8,13 @@ import { gradBetaBound, gradGammaBound, gradInputBound } from '../gradient-refer
 import { callKernel, gradientKernel } from '../helpers.js';
 import { outputBound } from '../reference.js';
 import { exactGradients, exactMerge, exactOutput } from './exact.js';
-import { channelOf, Draw, positionOf } from './problems.js';
+import { channelOf, Draw, FLOAT32_MAX, positionOf } from './problems.js';
 
 const u = 2 ** -24;
 const EPS = 2 ** -53;
-const FLOAT32_MAX = 3.4028234663852886e38;
 /** Up to this many values, `batchnorm` computes in plain JavaScript. */
 const TINY = 128;
-/** Room for the error of an exact result that is stored as a double: its part of the narrowest bounds. */
+/** Exact results are stored as doubles. That rounding is at most this part of the narrowest bounds. */
 const SLACK = 1 + 2 ** -28;
 
 export const isTiny = ({ x }) => x.length <= TINY;
@@ -29,7 +28,7 @@ export const PATHS = {
   plain: () => plain,
 };
 
-/** The bound of an output of plain JavaScript: .2u·|p| for the variance, one rounding, and in training the mean's error. */
+/** The bound of an output of plain JavaScript: 0.2u·|p| from the variance, one rounding, and in training the mean's error. */
 const plainOutputBound = (training, p, gamma, beta) =>
   training
     ? u * (1.21 * p + 1.01 * Math.abs(beta)) + 2 ** -30 * Math.abs(gamma) + 2 ** -150
@@ -77,7 +76,7 @@ class Errors extends Map {
   }
 }
 
-/** The error of a result in units of its bound; 0 if rounding may take it, or the largest of its terms, out of float32. */
+/** The error of a result in units of its bound. It is 0 if the result may overflow float32, or the largest of its terms may. */
 function errorOf(actual, exact, bound, largest) {
   if (!Number.isFinite(exact)) return Object.is(actual, exact) ? 0 : Infinity;
   if (largest * (1 + 2 ** -20) + bound > FLOAT32_MAX) {
@@ -155,7 +154,7 @@ function holdNear(name, off, bound, where, errors) {
 /** A channel's gradients after the mask of relu, or null if rounding decides about the mask. */
 function masked(problem, c, x, g, output, given) {
   const { gamma, beta, epsilon, training } = problem;
-  // The gradient recomputes these very outputs, unless statistics are given in training.
+  // The gradient computes exactly these outputs again, unless statistics are given in training.
   if (!(training && given)) return g.map((value, i) => (output[positionOf(problem, c, i)] > 0 ? value : 0));
   const numbers = { gamma: gamma?.values[c] ?? 1, beta: beta?.values[c] ?? 0 };
   const { y, p } = exactOutput(x, { ...numbers, epsilon, given });
@@ -177,7 +176,7 @@ function holdGradients(problem, path, gradients, xs, { output, statistics: saved
     const g = relu ? masked(problem, c, xs[c], all, output.data, given) : all;
     if (g === null) continue;
     const question = { gamma: gamma?.values[c] ?? 1, epsilon, training, given };
-    // The question is often the same for both paths.
+    // Both paths often ask for the same gradients, and computing them exactly takes long.
     if (!isDeepStrictEqual([known[c]?.question, known[c]?.g], [question, g]))
       known[c] = { question, g, exact: exactGradients(xs[c], g, question) };
     const { exact } = known[c];
@@ -188,9 +187,9 @@ function holdGradients(problem, path, gradients, xs, { output, statistics: saved
       errors.note(`${path}, ${name}, ${mode}`, error);
     };
     hold('gradBeta', gradBeta[c], exact.gradBeta, gradBetaBound(exact.gradBeta, channel, isPlain));
-    // The bounds need v + epsilon > 0, and statistics not too far from the batch's own (0/0 here is NaN).
+    // The bounds only hold if v + epsilon > 0 and the given statistics are not too far from the batch's own.
     if ((std === 0 || channel.offset > 2 ** 18) && given) continue;
-    // Documented: 0 · infinity is NaN.
+    // In this case gradGamma is documented to be NaN, because of 0 · infinity.
     const isLost = !training && given.mean !== Math.fround(given.mean) && !isFiniteAll(g);
     if (!isLost) hold('gradGamma', gradGamma[c], exact.gradGamma, gradGammaBound(training, exact.gradGamma, channel, isPlain));
     const isZero = training && std > 0 && isEqualAll(g) && Number.isFinite(g[0]) && isFiniteAll(xs[c]);

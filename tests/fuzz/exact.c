@@ -1,14 +1,15 @@
-/* Exact results for the fuzzer: the definitions evaluated in 113 bits, channel by channel, without layouts, blocks or float32. Reads
- * questions from standard input and answers each on standard output, in the machine's byte order.
+/* Exact results for the fuzzer: the definitions evaluated in 113 bits, channel by channel, without layouts, blocks or float32.
+ * Reads questions from standard input and answers each on standard output, in the machine's byte order.
  *
  * A question is eight doubles (what, count, given, gamma, beta, epsilon, mean, variance) and values:
- *   0  output, in training or with given statistics. Values: count floats x. Answer: the mean as a double and the remainder, variance,
- *      mean of |x|, scale and shift; y; |p|.
- *   1  gradients in training, with the batch's own variance or a given one. Values: x, and g after the mask of relu. Answer: gradGamma,
- *      gradBeta, |scale|, |slope|, rms, spread, offset and the root of variance + epsilon; gradInput; |P|; |R|; |x̂|. The names are those
- *      of gradient-reference.js.
+ *   0  output, in training or with given statistics. Values: count floats x. Answer: the mean as a double and the remainder,
+ *      variance, mean of |x|, scale and shift; y; |p|.
+ *   1  gradients in training, with the batch's own variance or a given one. Values: x, and g after the mask of relu. Answer:
+ *      gradGamma, gradBeta, |scale|, |slope|, rms, spread, offset and the root of variance + epsilon; gradInput; |P|; |R|; |x̂|.
+ *      The names are those of gradient-reference.js.
  *   2  the same in inference.
- *   3  merged moments of parts. Values: count, mean and variance of each, as doubles. Answer: the mean and the remainder, variance. */
+ *   3  merged moments of parts. Values: count, mean and variance of each, as doubles. Answer: the mean and the remainder,
+ *      variance. */
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>

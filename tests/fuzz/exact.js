@@ -1,5 +1,5 @@
-/* exact.c, compiled, as synchronous functions. They talk to the program through two named pipes, since a problem may take thousands of
- * questions, each of which depends on the previous answer. */
+/* exact.c, compiled, as synchronous functions. They talk to the program through two named pipes, since a problem may take
+ * thousands of questions, each of which depends on the previous answer. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
@@ -23,7 +23,11 @@ const answers = openSync(join(folder, 'answers'), 'r');
 
 const bytesOf = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength);
 
-/** @param {number[]} head eight numbers @param {(Float32Array | Float64Array)[]} values @param {number} size doubles of the answer */
+/**
+ * @param {number[]} head eight numbers
+ * @param {(Float32Array | Float64Array)[]} values
+ * @param {number} size how many doubles the answer has
+ */
 function ask(head, values, size) {
   const parts = [Float64Array.from(head, Number), ...values].map(bytesOf);
   const question = Buffer.concat(parts);

@@ -1,6 +1,7 @@
-/* The accuracy fuzzer. It makes random problems, computes them through the public calls with the kernel and with plain JavaScript, and
- * checks that the errors are within the bounds of docs/numerics.md, and that every way to make the call gives the same bits. From many
- * problems it then climbs towards one of the bounds by small changes of the data, which finds more than random data does.
+/* The accuracy fuzzer. It makes random problems, computes them through the public calls with the kernel and with plain
+ * JavaScript, and checks that the errors are within the bounds of docs/numerics.md, and that every way to make the call gives the
+ * same bits. From many problems it then climbs towards one of the bounds by small changes of the data, which finds more than
+ * random data does.
  *
  *   node tests/fuzz/fuzz.js                runs for SECONDS (60), starting at the seed SEED (random)
  *   node tests/fuzz/fuzz.js --seed 123     runs this problem alone, with its climb

@@ -1,8 +1,8 @@
-/* Makes problems from seeds, with any shape, axis and options, and with data that lose digits. Also makes the small changes of a problem
- * with which the fuzzer climbs towards the bounds. */
+/* Makes problems from seeds, with any shape, axis and options, and with data that lose digits. Also makes the small changes of a
+ * problem with which the fuzzer climbs towards the bounds. */
 import { seeded } from '../data.js';
 
-const FLOAT32_MAX = 3.4028234663852886e38;
+export const FLOAT32_MAX = 3.4028234663852886e38;
 
 /** Random numbers from a seed. */
 export class Draw {
@@ -57,7 +57,7 @@ function scaleOf(draw) {
   return draw.any([
     () => draw.power(-149, 127),
     () => draw.power(-149, -126),
-    // Here squares are tiny, or vanish, or other limits are near, or squares or values are too large for float32.
+    // With these scales, squares are tiny, 0 or infinite in float32, or values are near a limit of float32 or of the kernel.
     () => draw.power(-55, -40),
     () => draw.power(-78, -56),
     () => draw.power(-118, -112),
@@ -67,7 +67,7 @@ function scaleOf(draw) {
   ])();
 }
 
-/** Kinds of data. Each returns a function of the place: its index, and the block it is in. */
+/** Kinds of data. Each returns a function that makes a value from its index and from the number of its block. */
 const KINDS = {
   normal(draw, scale) {
     const center = draw.chance(0.3) ? 0 : draw.sign() * scale * draw.power(-4, 26);
@@ -126,7 +126,7 @@ const KINDS = {
     const [at, height] = [draw.upTo(count) - 1, draw.sign() * draw.power(5, 40)];
     return (i) => scale * (i === at ? height : draw.normal());
   },
-  /** One value, and others around it whose squares are just lost when they are added in float32. */
+  /** Large and small deviations. If their squares are added in float32, those of the small ones are just lost. */
   vanishing(draw, scale) {
     const exponent = draw.between(-13, -11);
     const gap = draw.any([4, 8, 16, 32]);
@@ -140,7 +140,7 @@ const KINDS = {
     const length = draw.any([1, 8, 9, 64]);
     return (i) => scale * (center + (i % 4096 < length ? first : others) * draw.normal());
   },
-  /** The first values are the mean, the rest are pairs around it; often float32 is too narrow for their squares. */
+  /** The first values equal the mean, and the others are pairs around it. Often their squares underflow in float32. */
   equalFirst(draw, anyScale) {
     const scale = draw.chance(0.5) ? anyScale : draw.power(-78, -44);
     const center = draw.chance(0.7) ? 0 : 2 ** Math.round(draw.between(0, 20));
@@ -171,7 +171,7 @@ function fill(draw, count, blockOf) {
 }
 
 /** A channel's statistics, approximately. */
-export function about(values) {
+function about(values) {
   const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
   return { mean, variance: values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / values.length };
 }

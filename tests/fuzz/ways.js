@@ -1,5 +1,5 @@
-/* The many ways to make one call. They differ in the memory of the tensors, the place of the result, the form of the arguments, and the
- * size of the memory. All must give the same bits, and write only what they should. */
+/* The many ways to make one call. They differ in the memory of the tensors, the place of the result, the form of the arguments,
+ * and the size of the memory. All must give the same bits, and write only what they should. */
 import assert from 'node:assert/strict';
 import * as main from '../../js/index.js';
 import * as plain from '../../js/index-plain.js';

@@ -1,6 +1,6 @@
 /* Tensors and parameters made by the libraries themselves: npm run test:libraries
- * The libraries are pinned in package.json here, and installed first. Tensors that can have another memory layout are tried with that,
- * too: then an error is right, numbers are not. */
+ * That command installs the libraries, which package.json here pins. A tensor with another memory layout must give an error, not
+ * numbers. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -24,9 +24,6 @@ import {
 } from './tensors.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-// Not `npm ci`: it needs the packages of all platforms in the lock file, and few registries have them all.
-if (!existsSync(`${here}node_modules/.package-lock.json`))
-  execFileSync('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--ignore-scripts'], { cwd: here });
 const require = createRequire(import.meta.url);
 
 /* ---- tensors ------------------------------------------------------------------------------------------------------ */
@@ -117,12 +114,12 @@ test('stdlib', () => {
   assertTaken(ndarray('float32', inside, shape, [120, 40, 5, 1], 7, 'row-major'));
   assertRejected(ndarray('float32', values(), shape, [1, 2, 6, 48], 0, 'column-major'));
   assertRejected(ndarray('float32', values(), shape, [120, 40, 5, -1], 4, 'row-major'));
-  // With only one dimension larger than 1, both orders are the same.
+  // If only one dimension is larger than 1, row-major and column-major order are the same.
   const column = ndarray('float32', values(), [240, 1, 1, 1], [1, 240, 240, 240], 0, 'column-major');
   assertTakenAsOneChannel(column);
 });
 
-/** X as one channel of 240 images, whose values have the same layout in any order. */
+/** Checks an X of one channel and 240 images, whose values have the same layout in row-major and column-major order. */
 function assertTakenAsOneChannel(X) {
   const expected = batchNormalization({ data: values(), shape: [240, 1, 1, 1] }, null, null);
   assert.deepEqual(batchNormalization(X, null, null), expected);
@@ -267,7 +264,8 @@ const parameters = {
 };
 const inOrder = [parameters.gamma, parameters.beta, parameters.mean, parameters.variance];
 
-/** Compares inference with the parameters that were read to the formula with those that were written. */
+/** Runs inference with parameters that were read from a file. The result must be that of the formula with the parameters written
+ * to it. */
 function assertInferredFrom(read, epsilon, written = inOrder) {
   const [output] = batchNormalization(plain, ...read, 0.9, epsilon, false);
   assertInferred(output, written, epsilon);
@@ -388,7 +386,8 @@ test("Caffe's blobs, by protobufjs", async () => {
       Layer.encode({ blobs: blobs.map((data) => ({ data: Array.from(data), shape: { dim: [data.length] } })) }).finish(),
     );
   const [gamma, beta] = layer(parameters.gamma, parameters.beta).blobs.map(({ data }) => data); // these are in its Scale layer
-  // The first two blobs are sums; the third is the total weight of the batches, by which they are divided. If it is 0, they count as 0.
+  // The first two blobs are sums over batches. The third is the total weight of these batches, by which the sums are divided. If
+  // it is 0, mean and variance are 0.
   for (const weight of [999.9823, 1, 0]) {
     const sums = [parameters.mean, parameters.variance].map((data) => data.map((value) => value * (weight || 1)));
     const [{ data: mean }, { data: variance }, { data: total }] = layer(...sums, [weight]).blobs;

@@ -33,7 +33,7 @@ export function assertTaken(X, expected = plain) {
   assertSameResults(infer(X, ...parameters), infer(expected, ...parameters), 'inference');
 }
 
-/** Checks that tensors of a library are accepted as every argument. @param {(data: Float32Array, sizes: number[]) => any} make one */
+/** Checks that tensors of a library are accepted as every argument. @param {(data: Float32Array, sizes: number[]) => any} make */
 export function assertTakenEverywhere(make) {
   assertTaken(make(values(), shape));
   for (const sizes of [[3], [1, 3, 1, 1]]) {
@@ -44,7 +44,7 @@ export function assertTakenEverywhere(make) {
   }
 }
 
-/** Checks that a tensor given as `out`, or in place, is returned itself, with the output where `read` finds it. */
+/** Checks a tensor as `out`, also in place: the call must return this very tensor, and `read` must find the output in it. */
 export function assertFilled(make, read = (tensor) => tensor.data) {
   const [{ data: expected }] = train(plain, gamma, beta);
   for (const [X, out] of [[plain, make(new Float32Array(240), shape)], new Array(2).fill(make(values(), shape))]) {
@@ -79,7 +79,7 @@ export function assertNoTensor(given) {
 /** The images from `begin` to `end`, in a plain tensor. */
 export const images = (begin, end) => ({ data: values().slice(120 * begin, 120 * end), shape: [end - begin, 3, 8, 5] });
 
-/** The values with the axes in another order, copied one by one, as a copy of a transposed tensor must have them. */
+/** A plain tensor with the axes in another order, copied value by value: what a library's transposed copy must hold. */
 export function transposed(axes) {
   const sizes = axes.map((axis) => shape[axis]);
   const steps = axes.map((axis) => [120, 40, 5, 1][axis]);

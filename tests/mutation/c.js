@@ -1,5 +1,5 @@
-/* Mutants of src, made token by token. tests/native/fuzz.c, which compares the kernels bit by bit with a scalar program, kills nearly
- * all. The others are built as WebAssembly, and the tests of the package run on them. */
+/* Mutants of src, made token by token. tests/native/fuzz.c, which compares the kernels bit by bit with a scalar program, kills
+ * nearly all. The others are built as WebAssembly, and the tests of the package run on them. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -172,7 +172,7 @@ export function mutantsOfC(root) {
 const clang = [process.env.CLANG, 'clang', 'clang-14'].find((name) => name && spawnSync(name, ['--version']).status === 0);
 
 const FLAGS = '-std=c11 -O2 -ffp-contract=off -fno-math-errno -fno-sanitize-recover=all -Isrc'.split(' ');
-// A mutant that passes arguments of the wrong type would be noticed at once, so it does not count.
+// A mutant that passes arguments of the wrong type does not count, because anybody would notice it.
 const STRICT = ['-Werror=incompatible-pointer-types', '-Werror=int-conversion'];
 
 /** The first stage has no other sanitizers, since they make the fuzzer ten times as slow. */
@@ -236,7 +236,7 @@ export class Fuzzing {
     }
   }
 
-  /** Returns what killed the mutant in a folder, or {}. `none`: it does not compile, or compiles to the same code. */
+  /** Returns what killed the mutant in a folder, or {} if it survived. `none`: it does not compile, or gives the same code. */
   async kill({ file, native }, folder) {
     if (!native) return {};
     const isChanged = (unit) => /(shared|simd|batchnorm)\.h$/.test(file) || file === `src/${unit}.c`;
@@ -281,9 +281,13 @@ export const BUILT = ['js/batchnorm.wasm', 'js/forward-binary.js', 'js/gradient-
 export async function build(folder, original) {
   const { ok } = await run('./build.sh', [], { cwd: folder, seconds: 300 });
   if (!ok || codeOf(folder) === codeOf(original)) return false;
-  // Without this, the test of the hash in the changelog would kill every mutant.
+  // Otherwise the test that compares the changelog with the binary would kill every mutant.
   const changes = join(folder, 'CHANGELOG.md');
-  const text = readFileSync(changes, 'utf8');
-  writeFileSync(changes, text.replace(hashOf(original), hashOf(folder)).replace(sizeOf(original), sizeOf(folder)));
+  let text = readFileSync(changes, 'utf8');
+  for (const property of [hashOf, sizeOf]) {
+    if (!text.includes(property(original))) throw new Error(`CHANGELOG.md does not state ${property(original)}`);
+    text = text.replace(property(original), property(folder));
+  }
+  writeFileSync(changes, text);
   return true;
 }

@@ -1,5 +1,5 @@
-/* Mutants of js: StrykerJS's mutators make them, the tests kill them. StrykerJS itself would put all mutants into the code at once and
- * switch between them, which makes the loops ten times as slow. So here each mutant gets its own copy of the package. */
+/* Mutants of js: StrykerJS's mutators make them, the tests kill them. StrykerJS itself would put all mutants into the code at
+ * once and switch between them, which makes the loops ten times as slow. So here each mutant gets its own copy of the package. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { run } from './process.js';

@@ -3,11 +3,10 @@
  *   -- --file js/plan.js                   only mutants of this file
  *   -- --runs 1000000                      runs of the fuzzer per mutant, to kill mutants of C that survived
  *   -- --survivors                         only the mutants in survivors.json
- * The sample is drawn from the mutants of both languages together, so each has its share. survivors.json holds the mutants that are known
- * to be equivalent, with the reasons. */
-import { execFileSync } from 'node:child_process';
+ * The sample is drawn from the mutants of both languages together, so each has its share. survivors.json holds the mutants that
+ * are known to be equivalent, with the reasons. */
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,9 +29,6 @@ const { values: given } = parseArgs({
   },
 });
 
-if (!existsSync(join(here, 'node_modules/.package-lock.json')))
-  execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: here, stdio: 'inherit' });
-
 /* ---- copies -------------------------------------------------------------------------------------------------------- */
 
 const temporary = mkdtempSync(join(tmpdir(), 'mutants-'));
@@ -47,7 +43,7 @@ function copy(from, name) {
   return folder;
 }
 
-/** The package as it was at the start; it may be edited meanwhile. */
+/** The package as it was at the start. Somebody may edit it during the run. */
 const original = copy(root, 'original');
 
 /* ---- the sample --------------------------------------------------------------------------------------------------- */
@@ -73,7 +69,7 @@ function describe({ file, start, end, text }) {
   return { file, from, to: brief(source.slice(begin, start) + text + source.slice(end, last)) };
 }
 
-/** Equal lines may be changed alike: `nth` says which of them is meant, if not the first. */
+/** Two mutants may make the same change of equal lines. `nth` counts them. */
 const keyOf = ({ file, from, to, nth = 1 }) => [nth, file, from, to].join('\n');
 
 const known = new Map();
@@ -118,7 +114,7 @@ const began = performance.now();
 const results = [];
 let left = Math.min(given.survivors ? total : Number(given.count), total);
 
-/** Returns what killed the mutant in a folder. `none`: it is no mutant. */
+/** Returns what killed the mutant in a folder, or {} if it survived. `none` means that the change makes no mutant. */
 async function kill(mutant, folder) {
   const { file } = mutant;
   if (!isC(mutant)) return (await isJavaScript(file, folder)) ? tests.kill(file, folder) : { none: true };
@@ -131,7 +127,7 @@ async function kill(mutant, folder) {
   }
 }
 
-/** Tries mutants until there are enough. One that turns out to be no mutant is replaced by the next. */
+/** Tries mutants until there are enough. A change that makes no mutant does not count. */
 async function work(folder) {
   while (left > 0 && queue.length > 0) {
     left--;

@@ -15,8 +15,9 @@ function end(pid) {
 process.on('exit', () => running.forEach(end));
 
 /**
- * Runs a program that may use `seconds` of processor time, and much more by the clock, since the machine may be busy. Returns whether
- * it succeeded, whether it was killed for taking too long, its output, and its time. Output that matches `failure` kills it at once.
+ * Runs a program that may use `seconds` of processor time, and much more by the clock, since the machine may be busy. Returns
+ * whether it succeeded, whether it was killed for taking too long, its output, and its time. Output that matches `failure` kills
+ * it at once.
  */
 export function run(command, args, { cwd, seconds, failure }) {
   return new Promise((resolve, reject) => {

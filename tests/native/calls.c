@@ -1,10 +1,11 @@
-/* Runs the kernels natively on calls from standard input and writes the results, which native.js compares with WebAssembly's bit by
- * bit. Only what batchnorm.h asks for is set, so that a sanitizer reports the use of anything else.
+/* Runs the kernels natively on calls from standard input and writes the results, which native.js compares with WebAssembly's bit
+ * by bit. Only what batchnorm.h asks for is set, so that a sanitizer reports the use of anything else.
  *
- * A call is 12 doubles: batch, channels, spatial, columns, training, whether statistics are given, relu, epsilon, the rows and the
- * positions of a piece, where the output is written (`place` in run.c), and whether the gradient is wanted. Then follow gamma, beta, mean
- * and variance (doubles, one per channel), then X, and for the gradient G (floats). The result is the normalized X, then mean (mean_hi +
- * mean_lo) and variance; or the gradients of X, gamma and beta. With rows = batch and positions = spatial there is only one piece. */
+ * A call is 12 doubles: batch, channels, spatial, columns, training, whether statistics are given, relu, epsilon, the rows and
+ * the positions of a piece, where the output is written (`place` in run.c), and whether the gradient is wanted. Then follow
+ * gamma, beta, mean and variance (doubles, one per channel), then X, and for the gradient G (floats). The result is the
+ * normalized X, then mean (mean_hi + mean_lo) and variance; or the gradients of X, gamma and beta. With rows = batch and
+ * positions = spatial there is only one piece. */
 #include <stdio.h>
 
 #include "run.c"

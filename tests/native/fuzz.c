@@ -1,6 +1,7 @@
-/* Fuzzes the kernels (libFuzzer, with the sanitizers): any dimensions, any bits as X and G, any cut into ranges and pieces. In addition
- * to what the sanitizers find, it checks that statistics, outputs and gradients equal the reference's bit for bit, however the tensor is
- * cut and wherever the output is written; that nothing else is written; and that no variance is negative. */
+/* Fuzzes the kernels (libFuzzer, with the sanitizers): any dimensions, any bits as X and G, any cut into ranges and pieces. In
+ * addition to what the sanitizers find, it checks that statistics, outputs and gradients equal the reference's bit for bit,
+ * however the tensor is cut and wherever the output is written; that nothing else is written; and that no variance is
+ * negative. */
 #include "batchnorm.h"
 
 #include <math.h>
@@ -92,9 +93,9 @@ static cut any_cut(bytes *b, const tensor *t) {
   return cut;
 }
 
-/* Fills X with any bits. Since those are seldom close to each other, it also uses exponents around a limit, values around a base (often
- * the base itself), tiny values at the start of a block, and pairs that cancel. These land on either side of the limits where double
- * takes over. Some channels and rows may be left as they are. */
+/* Fills X with any bits. Since those are seldom close to each other, it also uses exponents around a limit, values around a base
+ * (often the base itself), tiny values at the start of a block, and pairs that cancel. These land on either side of the limits
+ * where double takes over. Some channels and rows may be left as they are. */
 static void fill(bytes *b, const tensor *t, float *x) {
   static const uint8_t limits[] = {0, 12, 77, 82, 120, 183, 227, 248};
   /* Around 2¹⁰², the limit of means; or of an ordinary size; or all small. */
@@ -239,8 +240,9 @@ static void require_gradients(const tensor *t, const task *task, const float *x,
   free(left);
 }
 
-/* With a random gamma, a channel is seldom close to where float32 becomes too narrow. So this picks a gamma with which a number that is
- * proportional to it reaches a limit, or nearly does. (With relu it may miss, since another gamma may mask other gradients.) */
+/* With a random gamma, a channel is seldom close to where float32 becomes too narrow. So this picks a gamma with which a number
+ * that is proportional to it reaches a limit, or nearly does. (With relu it may miss, since another gamma may mask other
+ * gradients.) */
 static void limit_gamma(bytes *b, const tensor *t, const task *task, const float *x, const float *g, const results *r,
                         bn_channel *given) {
   static const double limits[] = {0x1p-126, 0x1p127, 0x1p-126, 0x1p127, 0x1p102, 0x1p102, 0x1p102, 1};

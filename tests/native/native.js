@@ -1,6 +1,6 @@
-/* The kernels compiled natively, once with AddressSanitizer and UndefinedBehaviorSanitizer, once with MemorySanitizer. The vectors, hard
- * data and cuts into pieces must give WebAssembly's results bit for bit; the problems of golden.js must give the golden bits. Then a
- * fuzzer runs for FUZZ_SECONDS (30) under each. */
+/* The kernels compiled natively, once with AddressSanitizer and UndefinedBehaviorSanitizer, once with MemorySanitizer. The
+ * vectors, hard data and cuts into pieces must give WebAssembly's results bit for bit; the problems of golden.js must give the
+ * golden bits. Then a fuzzer runs for FUZZ_SECONDS (30) under each. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -19,6 +19,9 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-'));
 after(() => rmSync(folder, { recursive: true }));
 
+/** The milliseconds after which a program is considered to hang. */
+const MOST = 900_000;
+
 const works = (command) => spawnSync(command, ['--version']).status === 0;
 const clang = [process.env.CLANG, 'clang', 'clang-14'].find((command) => command && works(command));
 
@@ -36,7 +39,12 @@ function build(source, sanitizers) {
   const flags =
     `-std=c11 -O2 -g -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -fno-sanitize-recover=all ` +
     `-fsanitize=${sanitizers} -Isrc src/forward.c src/gradient.c tests/native/${source} -lm -o`;
-  const { status, stderr } = spawnSync(clang, [...flags.split(' '), binary], { cwd: root, encoding: 'utf8' });
+  const { status, stderr, error } = spawnSync(clang, [...flags.split(' '), binary], {
+    cwd: root,
+    encoding: 'utf8',
+    timeout: MOST,
+  });
+  assert.ifError(error);
   assert.equal(status, 0, stderr);
   return binary;
 }
@@ -191,7 +199,8 @@ function prepare() {
 
 /** Runs calls.c on calls. Returns what it wrote. */
 function runNatively(binary, input) {
-  const { status, stdout, stderr } = spawnSync(binary, { input, maxBuffer: 1 << 28 });
+  const { status, stdout, stderr, error } = spawnSync(binary, { input, maxBuffer: 1 << 28, timeout: MOST });
+  assert.ifError(error);
   assert.equal(status, 0, stderr.toString());
   return stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length);
 }
@@ -266,7 +275,9 @@ for (const sanitizers of ['address,undefined', 'memory'])
     const binary = build('fuzz.c', `fuzzer,${sanitizers}`);
     const seconds = process.env.FUZZ_SECONDS ?? '30';
     const flags = [`-max_total_time=${seconds}`, '-seed=1', '-max_len=4096', '-len_control=0', '-print_final_stats=1'];
-    const { status, stderr } = spawnSync(binary, flags, { cwd: folder, encoding: 'utf8' });
+    const timeout = 1000 * Number(seconds) + MOST;
+    const { status, stderr, error } = spawnSync(binary, flags, { cwd: folder, encoding: 'utf8', timeout });
+    assert.ifError(error);
     assert.equal(status, 0, stderr.slice(-4000));
     const [, runs] = stderr.match(/number_of_executed_units:\s*(\d+)/);
     assert.ok(Number(runs) > 1000, `only ${runs} runs`);

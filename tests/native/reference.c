@@ -1,5 +1,5 @@
-/* A channel's statistics, outputs and gradients, exactly as batchnorm.h describes them, one value at a time. It shares nothing with the
- * kernels but the header. fuzz.c includes it and compares the kernels with it bit by bit. */
+/* A channel's statistics, outputs and gradients, exactly as batchnorm.h describes them, one value at a time. It shares nothing
+ * with the kernels but the header. fuzz.c includes it and compares the kernels with it bit by bit. */
 #include "batchnorm.h"
 
 #include <math.h>
@@ -126,8 +126,8 @@ static moments merged(moments a, moments b) {
   };
 }
 
-/* A series: n positions per image, `stride` values from one image to the next. Iterates over its blocks in order; a block is a place
- * in X, or in another tensor of the same layout. */
+/* A series: n positions per image, `stride` values from one image to the next. Iterates over its blocks in order; a block is a
+ * place in X, or in another tensor of the same layout. */
 typedef struct {
   size_t batch, stride, n;
   bool columns;

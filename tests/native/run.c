@@ -1,5 +1,6 @@
-/* Runs calls through the kernels, cut into ranges of channels and into pieces as batchnorm.h allows. Every array is allocated by itself,
- * so that a sanitizer sees any access outside it; optionally with guards, which are checked. calls.c and fuzz.c include this. */
+/* Runs calls through the kernels, cut into ranges of channels and into pieces as batchnorm.h allows. Every array is allocated by
+ * itself, so that a sanitizer sees any access outside it; optionally with guards, which are checked. calls.c and fuzz.c include
+ * this. */
 #include "batchnorm.h"
 
 #include <stdint.h>

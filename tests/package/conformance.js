@@ -6,7 +6,8 @@ import { gradBetaBound, gradGammaBound, gradInputBound, gradientReference } from
 import { outputBound, reference } from '../reference.js';
 
 /**
- * @param {{ batchNormalization: Function, batchNormalizationGradient: Function, backend: () => string, Arena: Function }} library 'batchnorm'
+ * @param {{ batchNormalization: Function, batchNormalizationGradient: Function, backend: () => string, Arena: Function }} library
+ *   'batchnorm'
  * @param {{ batchNormalization: Function, batchNormalizationGradient: Function }} plain 'batchnorm/js'
  * @param {any[]} examples worked-examples.json
  * @returns {{ backend: string, checks: number, failures: string[] }}

@@ -1,5 +1,5 @@
 /* The packed package in every runtime, test runner and bundler that it supports: npm run test:package
- * The tools are pinned in tools/, and installed there first. They run on Node 24, whichever Node runs the tests. */
+ * That command installs the tools, which tools/ pins. They run on Node 24, whichever Node runs the tests. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -11,9 +11,6 @@ import { launch } from '../browsers/drivers.js';
 import { compareTable, found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball } from './packed.js';
 
 const tools = join(root, 'tests/package/tools');
-// Not `npm ci`: it needs the packages of all platforms in the lock file, and few registries have them all.
-if (!existsSync(join(tools, 'node_modules/.package-lock.json')))
-  run('npm', ['install', '--no-save', '--no-audit', '--no-fund'], { cwd: tools });
 const inTools = (path) => join(tools, 'node_modules', path);
 const versionOf = (tool) => JSON.parse(readFileSync(inTools(`${tool}/package.json`), 'utf8')).version;
 const NODE = inTools('node-24/bin/node');

@@ -7,12 +7,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
+import { readMarked } from '../../tools/marked.js';
 
 export const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'batchnorm-package-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a command. If it fails, throws an error with everything it printed. Returns its standard output. */
+/** Runs a command, and returns its standard output. If it fails, throws an error with everything that it printed. */
 export function run(command, args, { cwd = root, env = {}, status = 0 } = {}) {
   const result = spawnSync(command, args, {
     cwd,
@@ -97,17 +98,15 @@ export function found(where, how, report, backend = 'wasm-simd') {
 export const reportIn = (output) => JSON.parse(output.match(/\{"backend".*\}/)?.[0] ?? assert.fail(`no report in: ${output}`));
 
 /**
- * Compares the findings with a table of docs/environments.md, except for versions and numbers of checks. If only `some` environments were
- * tried, these must be in the table. If FOUND names a file, the rows are added to that file instead.
+ * Compares the findings with a table of docs/environments.md, except for versions and numbers of checks. If only `some`
+ * environments were tried, these must be in the table. If FOUND names a file, the rows are added to that file instead.
  */
 export function compareTable(section, some = false) {
   if (process.env.FOUND) return appendFileSync(process.env.FOUND, `${JSON.stringify({ section, rows })}\n`);
-  const [, table] = readFileSync(join(root, 'docs/environments.md'), 'utf8').match(
-    new RegExp(`<!-- ${section} -->\n.*\n.*\n([\\s\\S]*?)\n<!-- end -->`),
-  );
+  const [, , ...table] = readMarked(readFileSync(join(root, 'docs/environments.md'), 'utf8'), section).split('\n');
   const known = (row) => row.replace(/ \d+ \|$/, '').replace(/\d+([.-]\d+)+/g, '#');
   const here = rows.map(known);
-  const listed = table.split('\n').map(known);
+  const listed = table.map(known);
   const expected = some ? listed.filter((row) => here.includes(row)) : listed;
   assert.deepEqual(here.sort(), expected.sort(), 'docs/environments.md lists others: npm run environments');
 }

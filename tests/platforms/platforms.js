@@ -1,5 +1,5 @@
 /* The packed package on other processors, under QEMU, and in other JavaScript engines: npm run test:platforms
- * The engines are pinned in package.json here, and installed first. qemu.sh installs QEMU and foreign libraries on Debian. */
+ * That command installs the engines, which package.json here pins. qemu.sh installs QEMU and foreign libraries on Debian. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -13,7 +13,6 @@ import { compareTable, found, IMPORTS, PROGRAM, project, reportIn, root, run } f
 
 const here = join(root, 'tests/platforms');
 const inHere = (path) => join(here, 'node_modules', path);
-if (!existsSync(inHere('.package-lock.json'))) run('npm', ['install', '--no-save', '--no-audit', '--no-fund'], { cwd: here });
 const require = createRequire(join(here, 'platforms.js'));
 const { foreign } = require('./package.json');
 const versionOf = (name) => JSON.parse(readFileSync(inHere(`${name}/package.json`), 'utf8')).version;
@@ -23,7 +22,7 @@ const versionOf = (name) => JSON.parse(readFileSync(inHere(`${name}/package.json
 const cache = inHere('.cache');
 mkdirSync(cache, { recursive: true });
 
-/** Gets Node for another processor. npm does not install that here, but it can pack it. Returns the program's path. */
+/** Downloads Node for another processor. `npm install` would reject it, but `npm pack` does not. Returns the program's path. */
 function foreignNode(name) {
   const directory = join(cache, `${name}-${foreign[name]}`);
   if (!existsSync(directory)) {
@@ -47,9 +46,9 @@ test('QEMU and foreign libraries', () => {
 
 for (const [processor, qemu, libraries, backend] of [
   ['arm64', 'qemu-aarch64-static', 'arm64', 'wasm-simd'],
-  // Its vector instructions treat subnormal numbers as zero.
+  // The vector instructions of 32-bit Arm treat subnormal numbers as zero.
   ['armv7l', 'qemu-arm-static', 'armhf', 'js'],
-  // Big-endian: the kernel's memory is little-endian, but typed arrays on it are not.
+  // A big-endian processor: the kernel's memory is little-endian, but typed arrays on it are big-endian.
   ['s390x', 'qemu-s390x-static', 's390x', 'js'],
 ])
   test(`Node for ${processor}`, () => {
@@ -76,7 +75,7 @@ test('Hermes: a React Native bundle, by Metro', async () => {
       resetCache: true,
       cacheStores: [],
       maxWorkers: 1,
-      // Babel's helpers and Metro's own modules. An app of React Native has them in its node_modules.
+      // Where Babel's helpers and Metro's own modules are. An app of React Native has them in its own node_modules.
       resolver: { useWatchman: false, nodeModulesPaths: [inHere('.')] },
       transformer: { babelTransformerPath: require.resolve('@react-native/metro-babel-transformer') },
     },

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Gets what foreign Linux programs need to run here: QEMU's user mode (Debian's qemu-user-static), and for each processor the
-# C and C++ libraries, unpacked into FOLDER/ARCHITECTURE: ./qemu.sh FOLDER. Wants Debian, and root or sudo to install QEMU.
-# A second run finds all there and does nothing.
+# Prepares this machine for Linux programs of other processors: ./qemu.sh FOLDER. Installs QEMU's user mode (Debian's package
+# qemu-user-static), and unpacks the C and C++ libraries of each processor into FOLDER/ARCHITECTURE. Needs Debian, and root or
+# sudo to install QEMU. What is installed already is not installed again.
 set -eu
 
 folder=${1:?usage: qemu.sh FOLDER}
@@ -32,7 +32,7 @@ if ! have_qemu; then
   command -v apt-get >/dev/null || fail 'Debian is needed: there is no apt-get'
   install='install -y --no-install-recommends qemu-user-static'
   apt='env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=900'
-  # The lists may be there and good: the update is for when they are not.
+  # Updates the lists of packages only if the installation fails without that.
   # shellcheck disable=SC2086
   as_root $apt $install || { as_root $apt update && as_root $apt $install; } || fail 'could not install qemu-user-static'
   have_qemu || fail 'qemu-user-static lacks one of: '"$programs"
@@ -47,14 +47,14 @@ for architecture in $architectures; do
   rm -rf "${folder:?}/$architecture"
   work=$folder/$architecture/apt
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/packages"
-  # Lists of its own, of that architecture alone: the system does not have to learn it, and unlearn it again.
+  # Keeps the lists of packages in this folder, for this architecture alone. So the system's own settings stay as they are.
   apt() {
     apt-get -q -o DPkg::Lock::Timeout=900 -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" \
       -o Dir::State::Lists="$work/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$work/cache" \
       -o APT::Sandbox::User="$(id -un)" "$@"
   }
-  # Not all of the system's sources have every architecture, and one may be out of step: the download will tell.
-  apt update || echo "qemu.sh: some lists for $architecture could not be had" >&2
+  # Goes on after an error: some of the system's sources may lack this architecture. If a package is missing, its download fails.
+  apt update || echo "qemu.sh: some lists for $architecture could not be downloaded" >&2
   cd "$work/packages"
   for package in $packages; do
     apt download "$package" || fail "could not download $package:$architecture"

@@ -1,9 +1,9 @@
 """Worked examples of the gradient, computed with NumPy in long double.
 
-Writes gradient-examples.json beside this file. X, gradOutput, gamma and beta are float32 values. What is expected is computed in
-long double by the closed form and, where float64 suffices for it, checked against PyTorch's automatic differentiation. Shapes may
-be of any rank; `axis` is the channel's.
-  y = (X - mean) / sqrt(var + epsilon) * gamma + beta, then max(y, 0) where relu is true
+Writes gradient-examples.json next to this file. X, gradOutput, gamma and beta are float32 values. The expected gradients are
+computed in long double with the closed form. Unless float64 is too inaccurate for an example, they are also checked against
+PyTorch's automatic differentiation. Shapes may be of any rank; `axis` is the dimension of the channels.
+  y = (X - mean) / sqrt(var + epsilon) * gamma + beta, then max(y, 0) if relu is true
   training: mean and (biased) variance are the batch's; inference: they are given, and do not depend on X
 Run: python3 make_gradient_examples.py   (needs NumPy and PyTorch, and a long double of 80 bits, as on x86)
 """
@@ -80,7 +80,7 @@ cases = [
     case("rank 5", (2, 3, 2, 3, 4)),
     case("channels last", (2, 4, 5, 3), axis=3),
     case("channels first of all", (3, 40), axis=0),
-    case("one value per channel", (1, 4, 1, 1), hard=True),  # PyTorch refuses it
+    case("one value per channel", (1, 4, 1, 1), hard=True),  # PyTorch rejects it
     case("two values per channel", (2, 3, 1, 1)),
     case("short slabs", (40, 3, 2, 3)),
     case("odd slabs", (3, 2, 7, 11)),

@@ -1,8 +1,9 @@
 """Vectors of every option of batchNormalization and batchNormalizationGradient, from PyTorch in float64, for inputs that are
 float32. Gradients are those of PyTorch's automatic differentiation.
 
-Writes option-vectors.json beside this file: tensors of ranks 1 to 5 with their channels on several axes, each with several calls.
-Up to 128 values, plain JavaScript computes; above, WebAssembly does, in other ways for fewer and for more than 32 positions.
+Writes option-vectors.json next to this file: tensors of ranks 1 to 5 with their channels on several axes, each with several calls.
+Plain JavaScript computes tensors of up to 128 values. WebAssembly computes larger ones, in different ways for fewer than 32
+positions and for more.
 Numbers are base64 of little-endian float32 (inputs) and float64 (results).
 Run: python3 make_option_vectors.py   (needs NumPy and PyTorch)
 """
@@ -26,8 +27,8 @@ def normalize(x, gamma, beta, mean, var, momentum, epsilon, training, relu):
 
 
 def forward(x, given, training=True, relu=False, unbiased=False, momentum=0.75, epsilon=1e-5, null=(), doubles=False):
-    """`null` names the arguments that are null, `doubles` passes the running statistics as doubles. PyTorch's running variance is
-    always of the unbiased variance; the biased one is put in place of it where `unbiased` is false."""
+    """`null` names the arguments that are null, `doubles` passes the running statistics as doubles. PyTorch's running variance
+    always averages the unbiased variance; if `unbiased` is false, it is computed here from the biased one."""
     channels, count = x.shape[1], x.numel() // x.shape[1]
     argument = lambda key, default: np.full(channels, default) if key in null else given[key]
     gamma, beta, mean, var = (double(argument(key, default)) for key, default in
@@ -46,8 +47,9 @@ def forward(x, given, training=True, relu=False, unbiased=False, momentum=0.75, 
 
 
 def gradient(x, given, training=True, relu=False, epsilon=1e-5, null=(), statistics='saved'):
-    """statistics: None; saved (by the forward call: in training the batch's own, in inference the running statistics); or the same
-    with a rounded mean (to float32, which changes nothing: a mean that is given in training only centers the sums)."""
+    """`statistics` is None; 'saved', those that the forward call saves (in training the batch's own, in inference the running
+    statistics); or 'rounded mean', the same with the mean rounded to float32. Rounding it does not change the result: in training,
+    a given mean only centers the sums."""
     channels = x.shape[1]
     argument = lambda key, default: np.full(channels, default) if key in null else given[key]
     X, gamma, beta = (array.clone().requires_grad_() for array in
@@ -57,7 +59,7 @@ def gradient(x, given, training=True, relu=False, epsilon=1e-5, null=(), statist
     output.backward(double(given['gradOutput']).reshape(x.shape))
     if training:
         mean, var = x.mean((0, 2)), x.var((0, 2), unbiased=False)
-    if relu:  # what is nearer to 0 than float32's roundings could be masked either way
+    if relu:  # no output may be so close to 0 that rounding to float32 could decide whether it is masked
         y = normalize(x, gamma.detach(), beta.detach(), mean, var, 0.9, epsilon, False, False)
         assert y.abs().min() > 1e-5
     call = dict(function='gradient', training=training, relu=relu, epsilon=epsilon, null=list(null), statistics=None)

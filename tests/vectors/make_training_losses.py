@@ -1,7 +1,7 @@
 """The first losses of examples/train.js, computed with PyTorch in float64.
 
-Writes training-losses.json beside this file. Data and initial weights are the example's own numbers: from the same generator, and
-rounded to float32 where the example rounds them. All that follows is not rounded.
+Writes training-losses.json next to this file. Data and initial weights are the example's own numbers: from the same generator, and
+rounded to float32 where the example rounds them. Nothing after that is rounded.
 Run: python3 make_training_losses.py   (needs NumPy and PyTorch)
 """
 import json

@@ -1,6 +1,6 @@
 """Vectors of batch normalization from NumPy and PyTorch, in float64, for inputs that are float32.
 
-Writes vectors.json beside this file. Numbers are base64 of little-endian float32 (inputs) and float64 (results).
+Writes vectors.json next to this file. Numbers are base64 of little-endian float32 (inputs) and float64 (results).
 Run: python3 make_vectors.py   (needs NumPy and PyTorch)
 """
 import base64
@@ -27,7 +27,7 @@ def with_numpy(X, gamma, beta, mean, var, momentum, epsilon, training):
 
 
 def with_torch(X, gamma, beta, mean, var, momentum, epsilon, training):
-    """PyTorch's momentum is the weight of the new value, and its running variance the unbiased one: both are undone."""
+    """PyTorch's momentum is the weight of the new value, and its running variance is unbiased. Both are converted."""
     tensor = lambda array: torch.from_numpy(np.asarray(array, np.float64).copy())
     new_mean, new_var = tensor(mean), tensor(var)
     output = torch.nn.functional.batch_norm(

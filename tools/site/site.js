@@ -70,7 +70,7 @@ if (!project || typedoc.logger.hasErrors() || typedoc.logger.hasWarnings()) proc
 /* ---- the pages, from Markdown ----------------------------------------------------------------------------------------- */
 
 /** The order of the guides in the navigation. Guides that are not listed come last. */
-const ORDER = 'getting-started training performance comparison comparison-browsers numerics environments'.split(' ');
+const ORDER = 'getting-started training performance numerics environments comparison comparison-browsers'.split(' ');
 const rank = (file) => ORDER.indexOf(posix.basename(file, '.md')) + 1 || ORDER.length + 1;
 const files = listFiles('docs').filter((file) => file.endsWith('.md'));
 const sources = [...files.sort((a, b) => rank(a) - rank(b)), 'CHANGELOG.md'];
@@ -154,7 +154,7 @@ const html = new Map();
 for (const file of listFiles(SITE).filter((name) => name.endsWith('.html'))) {
   // Links within the site are relative, so that it works at any address.
   const up = '../'.repeat(file.split('/').length - 2) || './';
-  const text = readFileSync(file, 'utf8').replaceAll(`"${homepage}`, `"${up}`);
+  const text = readFileSync(file, 'utf8').replaceAll(` href="${homepage}`, ` href="${up}`);
   writeFileSync(file, text);
   html.set(file, { text, ids: new Set([...text.matchAll(/\s(?:id|name)="([^"]+)"/g)].map(([, id]) => id)) });
 }
