@@ -1,7 +1,7 @@
 /* Memory for the user's tensors, so that calls need not copy them. */
 
 import { BEGIN, isOverflow, makeHome } from './loader.js';
-import { describe, describeShape, errorOf, fail, isSize, listOf, sizeOf } from './tensor.js';
+import { describeShape, fail, isSize, listOf, rejectNumber, sizeOf } from './tensor.js';
 
 /** @import { NewArray, Sizes, Tensor } from './index.js' */
 
@@ -32,13 +32,13 @@ export class Arena {
    * @throws {RangeError} if it is not a positive integer, or if that much memory is not available
    */
   constructor(bytes) {
-    if (!(isSize(bytes) && bytes > 0)) fail(errorOf(bytes), 'Arena: bytes', 'be a positive integer', describe(bytes));
+    if (!(isSize(bytes) && bytes > 0)) rejectNumber('Arena: bytes', bytes, 'be a positive integer');
     this.#end = BEGIN + lines(bytes);
     try {
       this.#buffer = makeHome(this.#end);
     } catch (reason) {
       if (isOverflow(reason)) throw reason;
-      fail(RangeError, 'Arena: bytes', 'be available as memory', describe(bytes));
+      rejectNumber('Arena: bytes', bytes, 'fit in the available memory');
     }
   }
 
@@ -61,13 +61,20 @@ export class Arena {
    */
   tensor(shape) {
     const sizes = listOf(shape);
-    if (!Array.isArray(sizes)) fail(TypeError, 'Arena: shape', 'be an array', describe(sizes));
-    if (!(sizes.length < 9 && sizes.every(isSize)))
-      fail(RangeError, 'Arena: shape', 'be up to 8 non-negative integers', describeShape(sizes));
+    const isList = Array.isArray(sizes);
+    if (!(isList && sizes.length < 9 && sizes.every(isSize))) {
+      const expected = 'be an array of up to 8 non-negative integers';
+      fail(isList ? RangeError : TypeError, 'Arena: shape', expected, describeShape(sizes));
+    }
     const length = sizeOf(sizes);
     const bytes = lines(4 * length);
     if (bytes > this.bytesFree)
-      fail(RangeError, 'Arena: shape', `fit in ${this.bytesFree} free bytes`, `${describeShape(sizes)}, ${bytes} bytes`);
+      fail(
+        RangeError,
+        'Arena: shape',
+        `fit in the ${this.bytesFree} free bytes`,
+        `${describeShape(sizes)}, which takes ${bytes} bytes`,
+      );
     const data = new Float32Array(this.#buffer, this.#next, length).fill(0);
     // Adding 0 turns −0 into 0.
     const tensor = { data, shape: sizes.map((size) => size + 0) };

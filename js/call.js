@@ -7,7 +7,7 @@ import { validate, validateGradient, validateMoments } from './validate.js';
 
 /**
  * Computes the output into `out` and, in training, the batch's statistics into the problem's mean and variance. If `out` is null,
- * it computes the statistics alone.
+ * only the statistics are computed.
  * @callback Normalize
  * @param {Problem} problem not empty
  * @param {Float32Array | null} out as long as problem.x; may be the same memory

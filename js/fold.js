@@ -8,12 +8,14 @@ import { checkEpsilon, checkVariance } from './validate.js';
 /** The numbers of a tensor, or of an array without a shape. @param {string} name @param {any} given @param {number} [channels] */
 function unwrap(name, given, channels) {
   const argument = `fold: ${name}`;
-  const { data, sizes, offset } = read(argument, given, 'be an array');
+  const reading = read(argument, given, 'be an array');
+  const { data, sizes } = reading;
+  const c = channels ?? 'C';
   const size = sizes?.every(isSize) ? sizeOf(sizes) : channels;
-  // [C], or a shape whose other sizes are 1: any dimension of X may be the channels'.
+  // One size must be C, and the others 1. It may be any of them, because any dimension of X may be the channels'.
   if (sizes && !sizes.every((one) => isSize(one) && (one === 1 || one === size)))
-    fail(RangeError, `${argument}.shape`, `be [${channels ?? 'C'}], or that among ones`, describeShape(sizes));
-  return numbersOf(sizes ? `${argument}.data` : argument, data, channels ?? size, offset);
+    fail(RangeError, `${argument}.shape`, `be [${c}] or, for example, [1, ${c}, 1, 1]`, describeShape(sizes));
+  return numbersOf(argument, data, channels ?? size, reading);
 }
 
 /**

@@ -33,13 +33,13 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     writeChannels(kernel, job, range, mean !== null);
     if (mean === null) findStatistics(kernel, job, range);
     functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
-    // In inference, gradInput is gradOutput normalized with mean 0 and beta 0. `input` is the address of channels for that.
-    const input = gradient + GRADIENT_BYTES * channels;
-    // After the three floats that bn_fold writes. bn_gradient_fold overwrites these, but only after their last use.
+    // In inference, gradInput is gradOutput normalized with mean 0 and beta 0. These are the channels' numbers for this.
+    const inputNumbers = gradient + GRADIENT_BYTES * channels;
+    // After the three floats per series that bn_fold writes for X. bn_gradient_fold writes here, too, but after the last use.
     const inputFold = fold + 12 * (columns ? spatial : 1) * channels;
     if (zeros) {
-      writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: input }, true);
-      functions.bn_fold(epsilon, 0, channels, spatial, columns, input, inputFold);
+      writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: inputNumbers }, true);
+      functions.bn_fold(epsilon, 0, channels, spatial, columns, inputNumbers, inputFold);
     }
 
     /** @param {import('./kernel.js').Piece} piece */
@@ -54,7 +54,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
         mask(piece);
         functions.bn_gradient_sums(x, g, rows, xStride, gStride, channels, positions, columns, seen, partial, gradient, fold);
         if (zeros && out)
-          functions.bn_normalize(g, to, rows, gStride, toStride, channels, positions, columns, 0, input, inputFold);
+          functions.bn_normalize(g, to, rows, gStride, toStride, channels, positions, columns, 0, inputNumbers, inputFold);
       },
       true,
       !training,

@@ -80,8 +80,8 @@ const TINY = 128;
  */
 
 /**
- * A result as it is returned: the tensor that was given to receive it; otherwise a new tensor, around the array that was given or
- * a new one.
+ * A result as it is returned. If a tensor was given to receive it, this is that tensor. Otherwise it is a new tensor, whose data
+ * are the array that was given, or a new array.
  * @template Out
  * @typedef {Out extends Float32Array ? Tensor<Out> : Out} Result
  */
@@ -96,7 +96,7 @@ const TINY = 128;
  * @property {number | undefined} [axis] index of X's channel dimension, default 1; if negative, counted from the end (−1 is the
  *   last). Required for an X of rank 1.
  * @property {{ readonly mean: Float64Array, readonly variance: Float64Array } | undefined} [statistics] two arrays of C values
- *   that receive the statistics which the output was computed with, not rounded: in training the batch's mean and biased
+ *   that receive the statistics with which the output was computed, not rounded: in training the batch's mean and biased
  *   variance, in inference the running ones. They must not overlap any other argument. Pass them to batchNormalizationGradient.
  * @property {boolean | undefined} [unbiased] default false; true: in training, the running variance is updated with the batch's
  *   unbiased variance (divided by count − 1), as in PyTorch. The output does not change.
@@ -230,7 +230,7 @@ export function batchNormalization(
  *
  * With relu, the output is computed again, and gradOutput counts as 0 wherever the output is not above 0, or is NaN. (The forward
  * call holds the mean in two parts, and one double cannot hold both. So in training with given statistics, an output very close
- * to 0 may have another sign than it had there.)
+ * to 0 may have a different sign here than in the forward call.)
  *
  * @template {Target} [Out=NewArray]
  * @template {boolean} [Wanted=true]

@@ -19,8 +19,8 @@ import { makePlan } from './plan.js';
  * @property {number} gStride
  * @property {number} given the gradients before they are masked
  * @property {number} givenStride
- * @property {boolean} fresh whether the gradients have yet to be masked
- * @property {number} spare room for another piece, with the tile's stride
+ * @property {boolean} fresh whether the gradients are not masked yet
+ * @property {number} spare room for one more piece, with the tile's stride
  * @property {number} to receives the result
  * @property {number} toStride
  */
@@ -39,9 +39,10 @@ import { makePlan } from './plan.js';
  */
 
 /**
- * Calls `step` on each piece of X and, if `gradients` is true, of the gradients. A piece is copied in first, unless it is there
- * already. If `writes` is true, the step writes a piece of the result, which is then copied out if it belongs elsewhere. A sweep
- * that writes goes backwards if another one came before it, because the pieces that were touched last are still in the cache.
+ * Calls `step` on each piece of X and, if `gradients` is true, of the gradients. A piece is copied in first, unless it is already
+ * in this memory. If `writes` is true, the step writes a piece of the result, which is then copied out if it belongs elsewhere. A
+ * sweep that writes goes backwards if an earlier sweep read the same tensors, because the pieces that were read last are still in
+ * the cache.
  * @callback Sweep
  * @param {(piece: Piece) => void} step
  * @param {boolean} gradients
@@ -52,19 +53,20 @@ import { makePlan } from './plan.js';
 /** Float32 values per cache line. */
 const LINE = 16;
 
-/** Float32 values per page of memory. A new page costs a third less if one store touches it before the long copy does. */
+/** Float32 values per page of memory. A copy into new pages takes a third less time if one value is stored in each page first. */
 const PAGE = 1024;
 
 /** Where a tile begins in its page, in bytes. glibc places large arrays 16 bytes into a page, and the tile begins half a page
- * after that. So both are aligned alike in their cache lines, but far apart within their pages: some copies between nearly the
- * same place of two pages take 16 times as long. */
+ * after that. So both have the same alignment in their cache lines, but not in their pages: some copies between nearly the same
+ * place of two pages take 16 times as long. */
 const TILE_START = 2 * PAGE + 16;
 
 /** @param {number} bytes */
 const wholePages = (bytes) => Math.ceil(bytes / (4 * PAGE)) * 4 * PAGE;
 
 /**
- * Copies rows of `length` values, which begin a stride apart on either side. Rows without gaps are copied in one go.
+ * Copies rows of `length` values. In either array, a row begins one stride after the one before it. Rows without gaps are copied
+ * in one go.
  * @param {Float32Array} to @param {number} at @param {number} toStride
  * @param {Float32Array} from @param {number} begin @param {number} fromStride
  * @param {number} rows @param {number} length
@@ -96,8 +98,8 @@ export class Kernel {
 
   /**
    * Runs `steps` on tensors of the same dimensions, one range of channels after another. Tensors in this memory are not copied. A
-   * tensor elsewhere is copied into a tile; but the gradients, or X if there are none, are copied into the result if that is in
-   * this memory. A result elsewhere is copied out of a tile.
+   * tensor elsewhere is copied into a tile, and a result elsewhere is copied out of a tile. But if the result is in this memory,
+   * the gradients (or X, if there are none) need no tile: they are copied straight into the result.
    *
    * @param {Dimensions} dimensions
    * @param {Task} task
@@ -126,7 +128,7 @@ export class Kernel {
       const partial = numbers + plan.numbers * range;
       const fold = partial + plan.sums * range;
       const tile = wholePages(fold + plan.folded * range) + TILE_START;
-      // Differs from X's stride, `row`, by whole cache lines, so that each row is aligned in its lines as it is in X.
+      // X's stride, `row`, minus this one is a whole number of cache lines. So a row has the same alignment in the tile as in X.
       const tileStride = range * spatial + ((row - range * spatial) % LINE);
       const held = plan.resident ? batch * tileStride : (plan.rows - 1) * tileStride + range * plan.positions;
       const tileSize = wholePages(4 * held) + 4 * PAGE;
@@ -143,9 +145,9 @@ export class Kernel {
           for (let p = 0; p < spatial; p += plan.positions) {
             const positions = Math.min(plan.positions, spatial - p);
             const start = b * row + first * spatial + p;
-            // Each piece begins at another line of a page. So if one is copied slowly because of its place, the next is not.
-            const place = plan.resident ? ((first * spatial) % PAGE) + b * tileStride + p : (start + LINE * pieces++) % PAGE;
-            const xTile = tile + 4 * place;
+            // Each piece begins at a different line of a page. So if one is copied slowly because of its place, the next is not.
+            const inTile = plan.resident ? ((first * spatial) % PAGE) + b * tileStride + p : (start + LINE * pieces++) % PAGE;
+            const xTile = tile + 4 * inTile;
             const gTile = xTile + tileSize;
             const xAt = xPlace ? xPlace.byteOffset + 4 * start : xTile;
             const xStride = xPlace ? row : tileStride;

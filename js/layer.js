@@ -1,6 +1,6 @@
 /* A layer of batch normalization: parameters, running statistics and gradients in one object. It only uses the public functions. */
 
-import { bufferOf, byteOffsetOf, describe, describeShape, errorOf, fail, isSize, listOf, numbersOf } from './tensor.js';
+import { bufferOf, byteOffsetOf, describeShape, fail, isSize, listOf, numbersOf, rejectNumber } from './tensor.js';
 import { checkBoolean, checkEpsilon, checkNumber, checkVariance, none, readOptions } from './validate.js';
 
 /** @import { NewArray, Numbers, Tensor, TensorLike } from './index.js' */
@@ -73,14 +73,12 @@ export class Layer {
    * @throws {RangeError} if one has a wrong value
    */
   constructor(normalize, differentiate, channels, options = {}) {
-    if (!(isSize(channels) && channels > 0))
-      fail(errorOf(channels), `${NAME}channels`, 'be a positive integer', describe(channels));
+    if (!(isSize(channels) && channels > 0)) rejectNumber(`${NAME}channels`, channels, 'be a positive integer');
     const given = readOptions(`${NAME}options`, options, OPTIONS);
     const { momentum = 0.9, epsilon = 1e-5, axis = 1, unbiased = false, relu = false } = /** @type {any} */ (given);
-    checkNumber(`${NAME}momentum`, momentum, 1, 'be a number in [0, 1]');
+    checkNumber(`${NAME}momentum`, momentum, 1, 'be a number from 0 to 1');
     checkEpsilon(`${NAME}epsilon`, epsilon);
-    if (!(Number.isInteger(axis) && axis >= -8 && axis < 8))
-      fail(errorOf(axis), `${NAME}axis`, 'be an integer from −8 to 7', describe(axis));
+    if (!(Number.isInteger(axis) && axis >= -8 && axis < 8)) rejectNumber(`${NAME}axis`, axis, 'be an integer from -8 to 7');
     checkBoolean(`${NAME}unbiased`, unbiased);
     checkBoolean(`${NAME}relu`, relu);
 
@@ -117,7 +115,7 @@ export class Layer {
     const sizes = listOf(X?.shape ?? X?.dims);
     const size = Array.isArray(sizes) ? sizes.at(axis) : undefined;
     if (size !== undefined && size !== this.gamma.length)
-      fail(RangeError, `${NAME}X.shape`, `have ${this.gamma.length} channels at axis ${axis}`, describeShape(sizes));
+      fail(RangeError, `${NAME}X`, `have ${this.gamma.length} channels at axis ${axis}`, `shape ${describeShape(sizes)}`);
     const { gamma, beta, runningMean, runningVar, momentum, training } = this;
     // New arrays, so that those of the last forward stay intact if this call is cut off.
     const statistics = { mean: new Float64Array(gamma.length), variance: new Float64Array(gamma.length) };
@@ -157,11 +155,11 @@ export class Layer {
    */
   backward(gradOutput, options = {}) {
     const { out } = readOptions('BatchNorm: options', options, OUT);
-    if (!this.#last) fail(Error, `${NAME}backward`, 'follow a forward', 'none before it');
+    if (!this.#last) throw new Error(`${NAME}forward must be called before backward`);
     const { X, training, statistics } = this.#last;
-    if (!X) fail(Error, `${NAME}backward`, 'find the X of the last forward', 'its output in the same memory (out was X)');
+    if (!X) throw new Error(`${NAME}backward needs X, but forward overwrote it with its output`);
     const { gamma, beta } = this;
-    // Written out, because V8 takes 6 µs to spread an object of shared properties into this one.
+    // The options that forward shares are written out again: V8 takes 6 µs to spread an object of them into this one.
     const [gradInput, gradGamma, gradBeta] = this.#differentiate(gradOutput, X, {
       gamma,
       beta,
@@ -200,7 +198,7 @@ export class Layer {
    */
   load(state) {
     const arrays = { weight: this.gamma, bias: this.beta, running_mean: this.runningMean, running_var: this.runningVar };
-    const given = readOptions(`${NAME}state`, state, STATE, '');
+    const given = readOptions(`${NAME}state`, state, STATE);
     const loaded = Object.entries(arrays).map(
       ([name, array]) => /** @type {const} */ ([array, numbersOf(`${NAME}state.${name}`, given[name], array.length)]),
     );

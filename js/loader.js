@@ -1,5 +1,5 @@
-/* Makes kernels from the binary: the package's own, on demand, and one per arena. Compiles the binary once, and remembers why it
- * failed if it did. */
+/* Makes kernels from the binary: the package's own, on demand, and one per arena. Compiles the binary once. If that fails,
+ * remembers the reason. */
 
 import { normalizeBy } from './forward.js';
 import { binary, contract } from './forward-binary.js';
@@ -70,7 +70,7 @@ export function extend(kernel, text) {
   return kernel;
 }
 
-/** Why load() last failed; unlike `refusal`, also a stack overflow. @type {unknown} */
+/** The reason why load() last failed. Unlike `refusal`, this can be a stack overflow. @type {unknown} */
 let failure;
 
 /** The package's own kernel, if it is available. Tries once, because each attempt may cost more than a call in JavaScript.
@@ -79,7 +79,7 @@ export function load() {
   if (shared.own === undefined && shared.refusal === undefined)
     try {
       const kernel = makeKernel(OWN, BEGIN);
-      if (!agrees(kernel)) throw new Error('wrong results');
+      if (!agrees(kernel)) throw new Error('the results are wrong on this engine');
       shared.own = kernel;
     } catch (reason) {
       failure = reason;
@@ -89,8 +89,9 @@ export function load() {
 }
 
 /**
- * Whether a kernel computes a known result, exact in float32, in each layout. If not, it is not used on this engine. The second
- * channel's outputs are subnormal, because the vector instructions of 32-bit Arm flush subnormal numbers to 0.
+ * Whether a kernel gives the known results of a small problem in each layout. They are exact in float32. A kernel that gives
+ * others is not used. The second channel's outputs are subnormal, because the vector instructions of 32-bit Arm turn such numbers
+ * into 0.
  * @param {Kernel} kernel
  */
 function agrees(kernel) {
@@ -133,15 +134,15 @@ export function useModule(module) {
   } catch {
     // It is not a module.
   }
-  const own = section ? String.fromCharCode(...new Uint8Array(section)) : '';
-  if (own !== contract)
+  const stamp = section ? String.fromCharCode(...new Uint8Array(section)) : '';
+  if (stamp !== contract)
     fail(
       TypeError,
       'initialize: module',
       "be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm",
-      own ? 'another version' : describe(module),
+      stamp ? 'one of another version' : describe(module),
     );
-  if (shared.own) fail(Error, 'initialize: module', 'be given before one is compiled', 'one later');
+  if (shared.own) throw new Error('initialize: module must be given before the kernel is compiled');
   shared.module = module;
 }
 

@@ -1,13 +1,10 @@
 /* Mean and variance of a whole from those of its parts. */
 
-import { describe, errorOf, fail, isObject, isSize, numbersOf } from './tensor.js';
+import { describe, fail, isObject, isSize, numbersOf, rejectNumber } from './tensor.js';
 
 /** @import { Moments, Numbers } from './index.js' */
 
-const NAME = 'mergeMoments: ';
-
-/** @type {typeof fail} */
-const reject = (ErrorType, argument, expected, actual) => fail(ErrorType, NAME + argument, expected, actual);
+const PARTS = 'mergeMoments: parts';
 
 /**
  * Combines the moments of several parts, as `moments` returns them, into those of the whole. With the parts of a batch on several
@@ -18,9 +15,9 @@ const reject = (ErrorType, argument, expected, actual) => fail(ErrorType, NAME +
  * variance are. If all counts are 0, mean and variance are 0, as `moments` returns them; unlike NaN, 0 survives JSON.
  *
  * For P parts, and compared with exact arithmetic on them, the mean is off by at most (P + 1) · 2⁻⁵³ · max|mean of a part|, and
- * the variance by at most 4 · (P + 6) · 2⁻⁵³ of itself. If the parts' variances come from the float32 kernel, the variance is
- * within 7.2 · 2⁻²⁴ of the whole's own, relative to it. NaN and infinity have the same effect as in the formulas in float64, and
- * stay in their channel.
+ * the variance by at most 4 · (P + 6) · 2⁻⁵³ of itself. If the parts' variances come from the float32 kernel, the variance is off
+ * by at most 7.2 · 2⁻²⁴ of itself, compared with the exact variance of all values. NaN and infinity have the same effect as in
+ * the formulas in float64, and stay in their channel.
  *
  * @param {Iterable<{ readonly count: number, readonly mean: Numbers, readonly variance: Numbers }>} parts iterated once: for each
  *   part, the number of values per channel, and their mean and biased variance, one number per channel
@@ -38,24 +35,24 @@ const reject = (ErrorType, argument, expected, actual) => fail(ErrorType, NAME +
  */
 export function mergeMoments(parts) {
   if (typeof (/** @type {any} */ (parts)?.[Symbol.iterator]) !== 'function')
-    reject(TypeError, 'parts', 'be iterable', describe(parts));
+    fail(TypeError, PARTS, 'be iterable', describe(parts));
   /** @type {Moments[]} */
   const filled = [];
   let channels;
   let total = 0;
   let index = 0;
   for (const part of parts) {
-    const argument = `parts[${index++}]`;
-    if (!isObject(part)) reject(TypeError, argument, 'be { count, mean, variance }', describe(part));
+    const argument = `${PARTS}[${index++}]`;
+    if (!isObject(part)) fail(TypeError, argument, 'be an object { count, mean, variance }', describe(part));
     const { count } = part;
-    if (!isSize(count)) reject(errorOf(count), `${argument}.count`, 'be a non-negative integer', describe(count));
-    const mean = numbersOf(`${NAME}${argument}.mean`, part.mean, channels);
+    if (!isSize(count)) rejectNumber(`${argument}.count`, count, 'be a non-negative integer');
+    const mean = numbersOf(`${argument}.mean`, part.mean, channels);
     channels = mean.length;
-    const variance = numbersOf(`${NAME}${argument}.variance`, part.variance, channels);
+    const variance = numbersOf(`${argument}.variance`, part.variance, channels);
     total += count;
     if (count > 0) filled.push({ count, mean, variance });
   }
-  if (channels === undefined) reject(RangeError, 'parts', 'hold at least one part', 'none');
+  if (channels === undefined) fail(RangeError, PARTS, 'hold at least one part', 'none');
 
   const result = { count: total, mean: new Float64Array(channels), variance: new Float64Array(channels) };
   if (total > 0)
@@ -71,7 +68,7 @@ export function mergeMoments(parts) {
       if (!Number.isFinite(center)) center = averageFrom(0);
       let squares = 0;
       for (const { count, mean, variance } of filled) squares += count * (variance[c] + (mean[c] - center) ** 2);
-      // The difference that rounding left between the mean and center. The bounds depend on this correction.
+      // The mean minus center, which rounding has moved away from the mean. The error bounds depend on this correction.
       const rest = averageFrom(center);
       result.mean[c] = center + (Number.isFinite(rest) ? rest : 0);
       result.variance[c] = squares / total - rest * rest;

@@ -3,9 +3,9 @@
 
 /** @import { Problem } from './validate.js' */
 
-/* X is read in the order of memory, so all channels are worked on at the same time. Their numbers are in one array: a channel's
- * center, for instance, is at `c + CENTER`. It is a plain array, because a typed one takes longer to create than a small tensor
- * to normalize. */
+/* X is read in the order of memory, so all channels are worked on at the same time. Their numbers are in one array, FIELDS per
+ * channel: if a channel's numbers begin at index c, its center is at `c + CENTER`. The array is a plain one, because creating a
+ * typed array takes longer than normalizing a small tensor. */
 
 const CENTER = 0;
 const REST = 1;
@@ -21,8 +21,8 @@ const FIELDS = 7;
 const FOUR = 4;
 
 /**
- * Adds up each channel's deviations from its center, or their squares, and adds that to its number `sum`.
- * @param {Problem} problem @param {number[]} numbers @param {number} sum @param {boolean} squared
+ * Adds each channel's deviations from its center, or their squares, to one of the channel's numbers.
+ * @param {Problem} problem @param {number[]} numbers @param {number} sum which number: SUM or SQUARES @param {boolean} squared
  */
 function addDeviations({ x, channels, spatial }, numbers, sum, squared) {
   const row = channels * spatial;

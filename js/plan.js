@@ -1,22 +1,23 @@
 /* Decides in which parts, and in which order, a tensor is processed, from its dimensions and a number of bytes. This is pure
  * arithmetic, without addresses, arrays or WebAssembly, so a test can plan a tensor of 10¹² values. */
 
-/** Bytes of X that go through all steps before the next bytes do, if memory allows: about the size of a second-level cache. */
+/** Bytes that go through all steps before the next bytes do, if memory allows: about the size of a second-level cache. */
 const TILE = 1 << 20;
 /** Bytes of X per call of a step. They are copied for it if they are not in the kernel's memory. */
 const PIECE = 256 << 10;
 /** The same, if a piece is copied in, normalized and copied out in one go: these fit in the first-level cache. */
 const PASSING = 32 << 10;
-/** The least number of bytes to copy at a time, for which a tile may exceed TILE: each copy is a call that takes about 50 ns. If
- * copies were shorter than half of this, two passes of long copies would cost less than one pass of short ones. */
+/** The least number of bytes to copy at a time, because each copy is a call, which takes about 50 ns. A tile may exceed TILE to
+ * reach it. If copies would still be shorter than half of this, a tile holds one piece at a time: copying long pieces twice costs
+ * less than copying short ones once. */
 const RUN = 32 << 10;
 /** The same, if nothing is copied: shorter stretches waste parts of cache lines and pages. */
 const HOME_RUN = 4 << 10;
 /** The most bytes of per-channel state, all of which is read for every piece. */
 const STATE = 1 << 20;
-/** The most bytes per tile that are lost to alignment: of the tile in its page, and of a piece in the tile. */
+/** The most bytes per tile that are lost because tiles are aligned in their pages, and pieces in their tiles. */
 const PLACING = 12 << 10;
-/** Bytes per cache line. A row of a tile gets up to one line of padding, so that it is aligned in its lines as it is in X. */
+/** Bytes per cache line. A row of a tile gets up to one line of padding, so that it has the same alignment as in X. */
 const LINE = 64;
 
 /* The sizes of the blocks in which src/batchnorm.h sums. A piece must end where a block ends. */
@@ -36,7 +37,7 @@ const COLUMN_ROWS = 256;
  * @property {number} tiles how many tiles: one per tensor that may have to be copied, and any that serve as scratch memory
  * @property {boolean} masks the steps mask the gradients before they use them
  * @property {boolean} blocks the steps sum, so pieces must end where blocks do
- * @property {boolean} again the steps read a source again after a first pass over all of it
+ * @property {boolean} again the steps read a source a second time, after a first pass over all of it
  */
 
 /**
@@ -73,7 +74,7 @@ export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const sums = task.sums * copies;
   const folded = task.folded * copies;
   const state = numbers + sums + folded;
-  // Bytes of all tiles together.
+  // In bytes, for all tiles together.
   const slab = 4 * spatial * tiles;
   const line = LINE * tiles;
   const volume = batch * slab;

@@ -53,8 +53,8 @@ export const isTensor = (value) => isObject(value) || typeof value === 'function
 /** A value in a few words, for an error message. @param {unknown} value @returns {string} */
 export function describe(value) {
   const type = typeName(value);
-  if (type !== undefined) return `${type} of ${lengthOf(value)}`;
-  if (Array.isArray(value)) return `array of ${value.length}`;
+  if (type) return `${/^I/.test(type) ? 'an' : 'a'} ${type} of length ${lengthOf(value)}`;
+  if (Array.isArray(value)) return `an array of length ${value.length}`;
   if (isObject(value)) return 'an object';
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
   return /bigint|function|symbol/.test(typeof value) ? `a ${typeof value}` : String(value);
@@ -72,8 +72,14 @@ export function fail(ErrorType, argument, expected, actual) {
   throw new ErrorType(`${argument} must ${expected}; got ${actual}`);
 }
 
-/** The type of error for something that should be another number: by its value, or by its kind. @param {unknown} value */
-export const errorOf = (value) => (typeof value === 'number' ? RangeError : TypeError);
+/**
+ * Rejects something that should be another number: with a RangeError if it is a number, otherwise with a TypeError.
+ * @param {string} argument @param {unknown} value @param {string} expected @param {string} [hint]
+ * @returns {never}
+ */
+export function rejectNumber(argument, value, expected, hint = '') {
+  fail(typeof value === 'number' ? RangeError : TypeError, argument, expected, describe(value) + hint);
+}
 
 /** A copy of an array or an integer typed array; anything else is returned as it is. @param {unknown} value @returns {unknown} */
 export function listOf(value) {
@@ -133,7 +139,7 @@ export function read(argument, given, expected) {
   if ((shape ?? null) !== null && (dims ?? shape) !== shape) {
     const others = listOf(dims);
     if (!same(sizes, others))
-      fail(RangeError, `${argument}.dims`, `equal its shape, ${describeShape(sizes)}`, describeShape(others));
+      fail(RangeError, `${argument}.dims`, `equal the shape, ${describeShape(sizes)}`, describeShape(others));
   }
   // The caller rejects such data. One example is `data` in TensorFlow.js, which is a method.
   if (!ArrayBuffer.isView(data) && !Array.isArray(data)) return { given, data, sizes };
@@ -147,14 +153,15 @@ export function read(argument, given, expected) {
     // In an empty tensor any order is fine. The caller rejects invalid sizes.
     if (sizes.every((size) => Number.isSafeInteger(size) && size > 0)) {
       for (const [name, stated] of Object.entries(steps)) checkSteps(argument, name, stated, sizes);
-      if ((swapped || !ordered) && sizes.filter((size) => size > 1).length > 1)
-        fail(RangeError, argument, `be ${CONTIGUOUS}`, 'another order');
+      if ((swapped || !ordered) && sizes.filter((size) => size > 1).length > 1) failOrder(argument, '', 'another order');
     }
   }
   return { given, data, sizes, hasShape: Array.isArray(shape), offset: offset ?? undefined };
 }
 
-const CONTIGUOUS = 'contiguous in row-major order (copy it first)';
+/** @param {string} argument @param {string} steps @param {string} actual @returns {never} */
+const failOrder = (argument, steps, actual) =>
+  fail(RangeError, argument, `be contiguous in row-major order${steps} (copy it first)`, actual);
 
 /**
  * Checks a tensor's strides, the steps from value to value along each dimension, if it states them.
@@ -165,11 +172,11 @@ function checkSteps(argument, name, stated, sizes) {
   if (list === undefined || list === null) return;
   const steps = sizes.map((_, k) => sizeOf(sizes.slice(k + 1)));
   if (!(Array.isArray(list) && list.length === sizes.length && steps.every((step, k) => sizes[k] < 2 || list[k] === step)))
-    fail(RangeError, `${argument}.${name}`, `be ${describeShape(steps)}, ${CONTIGUOUS}`, describeShape(list));
+    failOrder(argument, `, with ${name} ${describeShape(steps)}`, `${name} ${describeShape(list)}`);
 }
 
 /** The arrays that may hold numbers, for an error message. */
-export const NUMBERS = 'be a Float32Array, a Float64Array or an array of numbers';
+export const NUMBERS = 'be a Float32Array, Float64Array or array of numbers';
 
 /** @param {unknown} data @returns {boolean} */
 export const holdsNumbers = (data) => Array.isArray(data) || isFloat32Array(data) || typeName(data) === 'Float64Array';
@@ -182,30 +189,52 @@ export function copyOf(argument, data, begin, size) {
   const copy = new Float64Array(size);
   for (let k = 0; k < size; k++) {
     const number = data[begin + k];
-    if (typeof number !== 'number') fail(TypeError, `${argument}[${begin + k}]`, 'be a number', describe(number));
+    if (typeof number !== 'number') rejectNumber(`${argument}[${begin + k}]`, number, 'be a number');
     copy[k] = number;
   }
   return copy;
+}
+
+/** The name of an argument's data in error messages. @param {string} argument @param {Reading} reading */
+export const nameOf = (argument, { given, data }) => (given === data ? argument : `${argument}.data`);
+
+/**
+ * The index of an argument's first value in its data.
+ * @param {string} argument @param {Reading} reading @param {number} length of the data
+ * @param {number} size how many values there should be
+ * @param {boolean} perChannel whether they are one per channel @param {number[]} [shape] X's; required unless perChannel
+ * @returns {number}
+ */
+export function beginOf(argument, reading, length, size, perChannel, shape) {
+  const { offset } = reading;
+  const begin = /** @type {number} */ (offset ?? 0);
+  if (!isSize(begin)) rejectNumber(`${argument}.offset`, begin, 'be a non-negative integer');
+  const least = begin + size;
+  if (offset === undefined ? length !== size : length < least) {
+    const ofX = shape ? ` of X ${describeShape(shape)}` : '';
+    const what = perChannel ? `, one per channel${ofX}` : ` for shape ${describeShape(shape)}`;
+    const hint = perChannel && length === shape?.[shape.length - 1] ? ' (are the channels last? then pass axis: -1)' : '';
+    fail(
+      RangeError,
+      nameOf(argument, reading),
+      offset === undefined ? `hold ${size} values${what}` : `hold at least ${least} values with offset ${begin}`,
+      length + hint,
+    );
+  }
+  return begin;
 }
 
 /**
  * The numbers of an array, as a copy in double.
  * @param {string} argument @param {any} data
  * @param {number} [channels] how many there must be
- * @param {any} [offset] index of the first; undefined: the array must hold exactly these numbers
+ * @param {Reading} [reading] of the tensor that holds them
  * @returns {Float64Array}
  */
-export function numbersOf(argument, data, channels, offset) {
-  if (!holdsNumbers(data)) fail(TypeError, argument, NUMBERS, describe(data));
+export function numbersOf(argument, data, channels, reading = { given: data, data, sizes: null }) {
+  const name = nameOf(argument, reading);
+  if (!holdsNumbers(data)) fail(TypeError, name, NUMBERS, describe(data));
   const length = Array.isArray(data) ? data.length : lengthOf(data);
-  const begin = offset ?? 0;
   const size = channels ?? length;
-  if (offset === undefined ? length !== size : !(isSize(begin) && begin + size <= length))
-    fail(
-      errorOf(begin),
-      argument,
-      `hold ${size} numbers${offset === undefined ? ', one per channel' : ' from its offset on'}`,
-      `${length}${offset === undefined ? '' : `, offset ${describe(offset)}`}`,
-    );
-  return copyOf(argument, data, begin, size);
+  return copyOf(name, data, beginOf(argument, reading, length, size, true), size);
 }

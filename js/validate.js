@@ -3,12 +3,12 @@
  * Lengths and memory are checked only after that, because reading may run the user's code, which may change them. Writes nothing. */
 
 import {
+  beginOf,
   bufferOf,
   byteOffsetOf,
   copyOf,
   describe,
   describeShape,
-  errorOf,
   fail,
   holdsNumbers,
   isFloat32Array,
@@ -17,7 +17,9 @@ import {
   isTensor,
   lengthOf,
   NUMBERS,
+  nameOf,
   read,
+  rejectNumber,
   same,
   typeName,
   view,
@@ -48,8 +50,8 @@ import {
  * @property {number} spatial
  * @property {ArrayLike<number> | null} gamma null means 1
  * @property {ArrayLike<number> | null} beta null means 0
- * @property {Statistic | null} mean the given one. In a forward call in training, receives the batch's; in a gradient, null means
- *   that it is computed from X
+ * @property {Statistic | null} mean the one that was given. In a forward call in training, it receives the batch's mean. In a
+ *   gradient call, null means that it is computed from X
  * @property {Statistic | null} variance likewise
  * @property {number} epsilon
  * @property {boolean} training
@@ -95,8 +97,9 @@ const PARAMETERS = ['gamma', 'beta', 'runningMean', 'runningVar'];
 /** The arguments' names in error messages, by their plain names. @typedef {Record<string, string>} Names */
 
 /**
- * Made once, when this file is loaded. If each call joined these constant strings, V8's compiler would join them in a background
- * thread, and Node 20 can then hang at the end of a program: that thread waits for memory, and the main thread waits for it.
+ * The names are made once, when this file is loaded. If each call joined these constant strings, V8 would join them while it
+ * compiles in a background thread. Node 20 can then hang at the end of a program: that thread waits for memory, while the main
+ * thread waits for that thread.
  * @param {string} name of the function
  */
 function namesOf(name) {
@@ -111,9 +114,11 @@ const ARGUMENTS =
 const NAMES = /* @__PURE__ */ namesOf('batchNormalization');
 const GRADIENT_NAMES = /* @__PURE__ */ namesOf('batchNormalizationGradient');
 const MOMENTS_NAMES = /* @__PURE__ */ namesOf('moments');
+/** The two arguments that must be given together, for an error message. */
+const PAIR = 'batchNormalization: runningMean and runningVar';
 
 /** The requirement on a tensor's sizes, for an error message. */
-const SIZES = 'hold 1 to 8 non-negative integers';
+const SIZES = 'be an array of 1 to 8 non-negative integers';
 
 /**
  * @param {string} argument @param {unknown} given a tensor
@@ -146,10 +151,10 @@ function readTensor(argument, given) {
 /** @param {Names} name @param {number[]} shape @param {unknown} axis @returns {Layout} */
 function layoutOf(name, shape, axis) {
   const rank = shape.length;
-  if (axis === undefined && rank === 1) fail(RangeError, name.axis, 'be given for an X of rank 1, as 0 or -1', 'none');
+  if (axis === undefined && rank === 1) fail(RangeError, name.axis, 'be 0 or -1 for an X of rank 1', 'undefined');
   const given = /** @type {number} */ (axis === undefined ? 1 : axis);
   if (!(Number.isInteger(given) && given >= -rank && given < rank))
-    fail(errorOf(given), name.axis, `be an integer from ${-rank} to ${rank - 1}`, describe(given));
+    rejectNumber(name.axis, given, `be an integer from ${-rank} to ${rank - 1}`);
   const k = given < 0 ? given + rank : given;
   const perChannel = [];
   let batch = 1;
@@ -165,18 +170,17 @@ function layoutOf(name, shape, axis) {
 /**
  * Reads options: own properties only, and each one once.
  * @template {Record<string, unknown>} Known
- * @param {string} argument @param {unknown} options @param {Known} known all names, with undefined @param {string} [also] the end
- *   of the error's requirement
+ * @param {string} argument @param {unknown} options @param {Known} known all names, with undefined
  * @returns {Known}
  */
-export function readOptions(argument, options, known, also = ' or empty') {
+export function readOptions(argument, options, known) {
   const names = Object.keys(known);
-  const expected = () => `be an object, { ${names.join(', ')} }${also}`;
-  if (!isObject(options)) fail(TypeError, argument, expected(), describe(options));
+  /** @type {(actual: string) => never} */
+  const reject = (actual) => fail(TypeError, argument, `be an object with no properties other than ${names.join(', ')}`, actual);
+  if (!isObject(options)) reject(describe(options));
   const values = { ...known, ...options };
   const read = Object.keys(values);
-  if (read.length > names.length)
-    fail(TypeError, argument, expected(), `the unknown option ${describe(read.find((key) => !names.includes(key)))}`);
+  if (read.length > names.length) reject(`the property ${describe(read.find((key) => !names.includes(key)))}`);
   return values;
 }
 
@@ -187,20 +191,25 @@ export function checkBoolean(argument, value, hint = '') {
 
 /**
  * @param {string} argument @param {unknown} given a tensor, data without a shape, or null
- * @param {Layout} layout @param {string} [orNull] the end of the error's requirement
+ * @param {Layout} layout @param {boolean} [nullable] whether null is accepted
  * @returns {Reading | null} with a copy of the numbers, if they are in a plain array
  */
-function readPerChannel(argument, given, layout, orNull = ', or null') {
-  if (given === null) return null;
+function readPerChannel(argument, given, layout, nullable = true) {
+  if (nullable && given === null) return null;
   const { channels, perChannel } = layout;
   const reading = read(argument, given, 'be an array');
   const { data, sizes } = reading;
   if (!holdsNumbers(data))
-    fail(TypeError, nameOf(argument, reading), NUMBERS + (sizes ? '' : `, or a tensor of one${orNull}`), describe(data));
+    fail(
+      TypeError,
+      nameOf(argument, reading),
+      NUMBERS + (sizes ? '' : nullable ? ', a tensor of these, or null' : ', or a tensor of these'),
+      describe(data),
+    );
   if (sizes && !same(sizes, [channels]) && !same(sizes, perChannel))
     fail(RangeError, `${argument}.shape`, `be ${describeShape(perChannel)} or [${channels}]`, describeShape(sizes));
   if (!Array.isArray(data)) return reading;
-  const begin = beginOf(argument, reading, data.length, channels, layout, true);
+  const begin = beginOf(argument, reading, data.length, channels, true, layout.shape);
   return { given, data: copyOf(nameOf(argument, reading), data, begin, channels), sizes };
 }
 
@@ -216,34 +225,9 @@ function readStatistics(argument, given) {
   return { mean, variance };
 }
 
-/** The name of an argument's data in error messages. @param {string} argument @param {Reading} reading */
-const nameOf = (argument, { given, data }) => (given === data ? argument : `${argument}.data`);
-
 /**
- * The index of an argument's first value in its data.
- * @param {string} argument @param {Reading} reading @param {number} length of the data
- * @param {number} size how many values there should be @param {Layout} layout @param {boolean} perChannel
- * @returns {number}
- */
-function beginOf(argument, reading, length, size, { shape }, perChannel) {
-  const { offset } = reading;
-  if (offset === undefined) {
-    if (length !== size) {
-      const channelsLast = perChannel && length === shape[shape.length - 1] ? ' (are the channels last? then pass axis: -1)' : '';
-      const what = perChannel ? 'values, one per channel of X' : 'values for shape';
-      fail(RangeError, nameOf(argument, reading), `hold ${size} ${what} ${describeShape(shape)}`, length + channelsLast);
-    }
-    return 0;
-  }
-  const begin = /** @type {number} */ (offset);
-  if (!(isSize(begin) && begin + size <= length))
-    fail(errorOf(begin), `${argument}.offset`, `leave ${size} of the ${length} values`, describe(begin));
-  return begin;
-}
-
-/**
- * The values of an argument, as a view of fixed length. Values per channel are returned in the array that was given, if it holds
- * nothing else.
+ * The values of an argument, as a view of fixed length. But an array that holds values per channel, and nothing else, is returned
+ * itself.
  * @template {Float32Array | Float64Array} Data
  * @param {string} argument @param {Reading} reading @param {number} size how many values there should be
  * @param {Layout} layout @param {boolean} [perChannel]
@@ -260,7 +244,7 @@ function valuesOf(argument, reading, size, layout, perChannel = false) {
       if (!(reason instanceof TypeError)) throw reason;
       fail(TypeError, nameOf(argument, reading), 'not be detached', 'a detached array');
     }
-  const begin = beginOf(argument, reading, length, size, layout, perChannel);
+  const begin = beginOf(argument, reading, length, size, perChannel, layout.shape);
   return perChannel && length === size ? data : view(data, begin, size);
 }
 
@@ -287,13 +271,12 @@ const asTensor = (reading, numbers, { perChannel }) =>
  * @returns {asserts value is number}
  */
 export function checkNumber(argument, value, most, expected, hint = '') {
-  if (!(typeof value === 'number' && value >= 0 && value <= most))
-    fail(errorOf(value), argument, expected, describe(value) + hint);
+  if (!(typeof value === 'number' && value >= 0 && value <= most)) rejectNumber(argument, value, expected, hint);
 }
 
 /** @param {string} argument @param {unknown} epsilon @param {string} [hint] @returns {asserts epsilon is number} */
 export function checkEpsilon(argument, epsilon, hint) {
-  checkNumber(argument, epsilon, Number.MAX_VALUE, 'be a finite number, 0 or more', hint);
+  checkNumber(argument, epsilon, Number.MAX_VALUE, 'be a finite number of at least 0', hint);
 }
 
 /**
@@ -303,19 +286,19 @@ export function checkEpsilon(argument, epsilon, hint) {
 export function checkVariance(argument, variance, epsilon) {
   for (let c = 0; c < variance.length; c++)
     if (variance[c] + epsilon < 0)
-      fail(RangeError, argument, 'be −epsilon or more', `${variance[c]} in channel ${c}, with epsilon ${epsilon}`);
+      fail(RangeError, argument, 'be at least -epsilon', `${variance[c]} in channel ${c}, with epsilon ${epsilon}`);
 }
 
 /** @param {Names} name @param {Layout} layout @param {Float32Array} x */
 function checkFilled(name, { shape, channels }, x) {
   if (channels > 0 && x.length === 0)
-    fail(RangeError, `${name.X}.shape`, 'give each channel a value in training', describeShape(shape));
+    fail(RangeError, name.X, 'have at least one value per channel in training', `shape ${describeShape(shape)}`);
 }
 
 /** @param {unknown} data a typed array @returns {number} where its memory ends, in bytes */
 const endOf = (data) => byteOffsetOf(data) + (isFloat32Array(data) ? 4 : 8) * lengthOf(data);
 
-/** Rejects memory to write to that overlaps another argument. @param {string} argument @param {Statistic} data
+/** Rejects an array that receives results if it overlaps another argument. @param {string} argument @param {Statistic} data
  * @param {string} name @param {Statistic | null} other */
 function checkApart(argument, data, name, other) {
   if (
@@ -324,7 +307,7 @@ function checkApart(argument, data, name, other) {
     byteOffsetOf(data) < endOf(other) &&
     byteOffsetOf(other) < endOf(data)
   )
-    fail(RangeError, argument, `not overlap ${name}`, 'memory that does');
+    fail(RangeError, argument, `not overlap ${name}`, 'overlapping memory');
 }
 
 /**
@@ -356,7 +339,7 @@ function outOf(name, reading, layout, source, sourceName) {
   return out;
 }
 
-/** Rejects memory to write to that overlaps one of several arguments. @param {string} argument @param {Statistic} data
+/** The same for several other arguments. @param {string} argument @param {Statistic} data
  * @param {string[]} names @param {(Statistic | null)[]} others */
 function checkApartFromAll(argument, data, names, others) {
   for (let k = 0; k < names.length; k++) checkApart(argument, data, names[k], others[k]);
@@ -377,8 +360,8 @@ const optionsEarly = (value) => (isObject(value) ? ' (options are the ninth argu
  */
 export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsilon, training, options) {
   const name = NAMES;
-  const torch = typeof momentum === 'boolean' ? " (did you pass PyTorch's order of arguments?)" : optionsEarly(momentum);
-  checkNumber(name.momentum, momentum, 1, 'be a number in [0, 1]', torch);
+  const torch = typeof momentum === 'boolean' ? " (did you pass the arguments in PyTorch's order?)" : optionsEarly(momentum);
+  checkNumber(name.momentum, momentum, 1, 'be a number from 0 to 1', torch);
   checkEpsilon(name.epsilon, epsilon, optionsEarly(epsilon));
   checkBoolean(name.training, training, optionsEarly(training));
 
@@ -404,14 +387,14 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   const ownVar = perChannelOf(name.runningVar, readVar, layout);
   const parameters = [ownGamma, ownBeta, ownMean, ownVar];
   if ((ownMean === null) !== (ownVar === null))
-    fail(TypeError, ownMean === null ? name.runningMean : name.runningVar, 'be given if the other is', 'null');
+    fail(TypeError, PAIR, 'both be given or both be null', `null for ${ownVar === null ? 'runningVar' : 'runningMean'}`);
   const { batch, channels, spatial } = layout;
   const count = batch * spatial;
   if (training) {
     checkFilled(name, layout, x);
-    if (unbiased && count === 1) fail(RangeError, name.unbiased, 'be false with one value per channel', 'true');
+    if (unbiased && count === 1) fail(RangeError, name.unbiased, 'be false if X has one value per channel', 'true');
   } else {
-    if (ownVar === null) fail(TypeError, `${name.runningMean} and runningVar`, 'be given in inference', 'null');
+    if (ownVar === null) fail(TypeError, PAIR, 'be given in inference', 'null');
     checkVariance(name.runningVar, ownVar, epsilon);
   }
   const out = outOf(name, outReading, layout, x, 'X');
@@ -467,16 +450,17 @@ export function validateGradient(gradOutput, X, options) {
   checkBoolean(name.training, training);
   checkBoolean(name.relu, relu);
   checkBoolean(name.gradInput, wantsInput);
-  if (relu && given.beta === undefined) fail(TypeError, name.beta, 'be given with relu, null for zeros', 'none');
-  if (!wantsInput && given.out !== undefined) fail(TypeError, name.out, 'not be given with gradInput: false', 'both');
+  if (relu && given.beta === undefined) fail(TypeError, name.beta, 'be given if relu is true (null means 0)', 'undefined');
+  if (!wantsInput && given.out !== undefined)
+    fail(TypeError, name.out, 'not be given if gradInput is false', describe(given.out));
   const readG = readTensor(name.gradOutput, gradOutput);
   const readX = readTensor(name.X, X);
   const layout = layoutOf(name, readX.sizes, given.axis);
   const readGamma = readPerChannel(name.gamma, given.gamma ?? null, layout);
   const readBeta = readPerChannel(name.beta, relu ? given.beta : null, layout);
   const saved = readStatistics(name.statistics, given.statistics);
-  const readMean = saved && readPerChannel(name.mean, saved.mean, layout, '');
-  const readVar = saved && readPerChannel(name.variance, saved.variance, layout, '');
+  const readMean = saved && readPerChannel(name.mean, saved.mean, layout, false);
+  const readVar = saved && readPerChannel(name.variance, saved.variance, layout, false);
   const outReading = readOut(name, given.out, layout.shape);
   // No code of the user's runs from here on.
 
@@ -490,10 +474,8 @@ export function validateGradient(gradOutput, X, options) {
   const beta = perChannelOf(name.beta, readBeta, layout);
   const mean = perChannelOf(name.mean, readMean, layout);
   const variance = perChannelOf(name.variance, readVar, layout);
-  if (saved && (mean === null || variance === null))
-    fail(TypeError, mean ? name.variance : name.mean, 'be given if statistics are', 'null');
   if (training) checkFilled(name, layout, x);
-  else if (!variance) fail(TypeError, name.statistics, 'be given in inference', 'none');
+  else if (!variance) fail(TypeError, name.statistics, 'be given in inference', describe(given.statistics));
   if (variance) checkVariance(name.variance, variance, epsilon);
   const out = outOf(name, outReading, layout, g, 'gradOutput');
   if (out)
@@ -543,7 +525,7 @@ export function validateMoments(X, options) {
     beta: null,
     mean: new Float64Array(channels),
     variance: new Float64Array(channels),
-    // With a positive epsilon, squares that are negligible next to it would not be summed again in double.
+    // 0, so that squares that underflow in float32 are summed again in double. Next to a positive epsilon they would not matter.
     epsilon: 0,
     training: true,
     relu: false,

@@ -7,31 +7,37 @@
 
 /* ---- limits: where float32 is too narrow, and double takes over ------------------------------------------------- */
 
-/* Limits of a block's squared deviations: of their sum, and of the mean square. Below LEAST_SQUARE too much may have underflowed. If
- * all of them underflowed to zero, an epsilon of at least LEAST_EPSILON is so much larger that the loss does not matter. */
+/* Float32 is wide enough for a block's squared deviations if their sum is below MOST_SQUARES and their mean above LEAST_SQUARE. Below
+ * LEAST_SQUARE, too much may have underflowed. But if every square underflowed to 0, an epsilon of LEAST_EPSILON or more is so much
+ * larger than the squares that they do not matter. */
 #define MOST_SQUARES 1e36
 #define LEAST_SQUARE 1e-28
 #define LEAST_EPSILON 1e-30
-/* Smaller deviations may give subnormal results when they are squared, or when they are scaled; processors take 10 times as long for
- * subnormal numbers. LEAST_VARIANCE is LEAST_SCALED, squared. */
+/* Processors take 10 times as long for subnormal numbers. They may appear when a deviation below LEAST_SQUARED is squared, or when
+ * one below LEAST_SCALED is scaled. LEAST_VARIANCE is the square of LEAST_SCALED. */
 #define LEAST_SQUARED 0x1p-45f
 #define LEAST_SCALED 0x1p-115f
 #define LEAST_VARIANCE 0x1p-230
+/* A slab's first PROBED values tell whether its deviations are that small. Shorter slabs than LEAST_PROBED are not worth the check
+ * when they are normalized. */
+#define PROBED 8
+#define LEAST_PROBED 64
 
 /* ---- shared by the steps -------------------------------------------------------------------------------------- */
 
 static inline double squared(double value) { return value * value; }
 
-/* The mean of n values minus another mean, each in two parts: with one double each, the difference could lose all its digits. */
+/* The mean of n values minus another mean. Both are in two parts, because with one double each, the difference could lose all its
+ * digits. */
 static inline double apart(double sum, double n, double inv_n, float hi, double lo) {
   const float own = mean_hi(sum, inv_n);
   return ((double)own - hi) + (mean_lo(sum, n, inv_n, own) - lo);
 }
 
-/* Whether the first 8 values of a slab are all close to a center, but not all equal to it. */
+/* Whether the first PROBED values of a slab are all closer to the center than `limit`, but not all equal to it. */
 static __attribute__((noinline)) bool all_tiny(const float *x, float center, float limit) {
   float most = 0;
-  for (size_t i = 0; i < 8; i++) {
+  for (size_t i = 0; i < PROBED; i++) {
     const float size = __builtin_fabsf(x[i] - center);
     if (!(size < limit)) return false;
     if (size > most) most = size;
@@ -39,7 +45,7 @@ static __attribute__((noinline)) bool all_tiny(const float *x, float center, flo
   return most > 0;
 }
 
-/* Nearly always the first value already rules it out. */
+/* Nearly always the first value already shows that it is false. */
 static inline bool tiny(const float *x, float center, float limit) {
   return __builtin_fabsf(x[0] - center) < limit && all_tiny(x, center, limit);
 }
@@ -86,7 +92,8 @@ static __attribute__((noinline)) double squares_f64(const float *x, size_t rows,
   return (sum01_f64x2[0] + sum01_f64x2[1]) + rest;
 }
 
-/* Turns squared deviations from a center into those from the mean. If float32 was too narrow, it sums them again in double. */
+/* Turns the sum of squared deviations from a center into that from the mean. If float32 was too narrow, sums them again in double
+ * first. */
 static inline double settle(double squares, double epsilon, const float *x, size_t rows, size_t stride, size_t n, double sum,
                             float center, double inv_count) {
   const double count = (double)(rows * n);
@@ -140,7 +147,7 @@ static void moments_of_slabs(const float *x, size_t rows, size_t stride, size_t 
   const double inv_count = 1 / (double)(rows * n);
   const float center = mean_hi(*sum, inv_count);
   /* NaN makes settle() use double. */
-  const bool small = n >= 8 && tiny(x, center, LEAST_SQUARED);
+  const bool small = n >= PROBED && tiny(x, center, LEAST_SQUARED);
   const double squares = small ? __builtin_nan("") : squares_slabs(x, rows, stride, n, center);
   *m2 = settle(squares, epsilon, x, rows, stride, n, *sum, center, inv_count);
 }
@@ -202,8 +209,8 @@ static void moments_of_columns(const float *restrict x, size_t rows, size_t stri
 
 /* ---- statistics: blocks merged --------------------------------------------------------------------------------- */
 
-/* Merges the sums of n more values per series into those of the values seen so far: the sum, and the sum of squared deviations from
- * their own mean (Chan, Golub and LeVeque 1983). */
+/* Merges the sums of n more values per series into those of the values seen so far. The sums are that of the values, and that of
+ * their squared deviations from their own mean (Chan, Golub and LeVeque 1983). */
 static void merge(double *restrict sum, double *restrict m2, double seen, const double *restrict more_sum,
                   const double *restrict more_m2, double n, size_t series) {
   const double inv_seen = 1 / seen, inv_n = 1 / n, weight = seen * n / (seen + n);
@@ -341,7 +348,7 @@ static __attribute__((noinline)) void normalize_slabs(const float *x, float *y, 
     for (size_t c = 0; c < slabs; c++) {
       const float *from = x + row * x_stride + c * spacing;
       float *to = y + row * y_stride + c * spacing;
-      if (in_double(scale[c]) || (n >= 64 && tiny(from, center[c], LEAST_SCALED)))
+      if (in_double(scale[c]) || (n >= LEAST_PROBED && tiny(from, center[c], LEAST_SCALED)))
         normalize_f64(from, to, n, channel + c, relu);
       else if (relu)
         normalize_slab(from, to, n, center[c], scale[c], shift[c], true);
@@ -381,14 +388,15 @@ void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t
   for (size_t c = 0; c < channels;) {
     /* Adjacent channels in float32 go together. The columns after the last group of four are treated as slabs of one position. */
     const size_t end = next_in_double(scale, c, channels, spatial);
-    const size_t j = c * spatial, width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
-    normalize_columns(x + j, y + j, rows, x_stride, y_stride, k - j, center + j, scale + j, shift + j, relu);
-    normalize_slabs(x + k, y + k, rows, x_stride, y_stride, left, 1, 1, channel, center + k, scale + k, shift + k, relu);
+    const size_t j = c * spatial, width = (end - c) * spatial, whole = width & ~(size_t)3, tail = j + whole;
+    normalize_columns(x + j, y + j, rows, x_stride, y_stride, whole, center + j, scale + j, shift + j, relu);
+    normalize_slabs(x + tail, y + tail, rows, x_stride, y_stride, width - whole, 1, 1, channel, center + tail, scale + tail,
+                    shift + tail, relu);
     /* The channel that ended the run is computed in double. */
     if (end < channels) {
-      const size_t d = end * spatial;
-      normalize_slabs(x + d, y + d, rows, x_stride, y_stride, 1, spatial, spatial, channel + end, center + d, scale + d,
-                      shift + d, relu);
+      const size_t last = end * spatial;
+      normalize_slabs(x + last, y + last, rows, x_stride, y_stride, 1, spatial, spatial, channel + end, center + last,
+                      scale + last, shift + last, relu);
     }
     c = end + 1;
   }

@@ -10,13 +10,15 @@
 void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_stride, size_t g_stride, size_t to_stride,
              size_t width) {
   assert(rows > 0 && width > 0 && (to != g || to_stride == g_stride));
-  for (size_t row = 0; row < rows; row++, y += y_stride, g += g_stride, to += to_stride) {
+  for (size_t row = 0; row < rows; row++) {
+    const float *outputs = y + row * y_stride, *gradients = g + row * g_stride;
+    float *masked = to + row * to_stride;
     size_t j = 0;
     for (; j + 8 <= width; j += 8) {
-      store_f32x4(to + j, where_positive_f32x4(load_f32x4(y + j), load_f32x4(g + j)));
-      store_f32x4(to + j + 4, where_positive_f32x4(load_f32x4(y + j + 4), load_f32x4(g + j + 4)));
+      store_f32x4(masked + j, where_positive_f32x4(load_f32x4(outputs + j), load_f32x4(gradients + j)));
+      store_f32x4(masked + j + 4, where_positive_f32x4(load_f32x4(outputs + j + 4), load_f32x4(gradients + j + 4)));
     }
-    for (; j < width; j++) to[j] = where_positive_f32x4(splat_f32x4(y[j]), splat_f32x4(g[j]))[0];
+    for (; j < width; j++) masked[j] = where_positive_f32x4(splat_f32x4(outputs[j]), splat_f32x4(gradients[j]))[0];
   }
 }
 
@@ -46,17 +48,17 @@ static void sum_slabs(const float *x, const float *g, size_t rows, size_t x_stri
   lanes sum[2] = {{zero_f64x2, zero_f64x2, zero_f64x2}, {zero_f64x2, zero_f64x2, zero_f64x2}};
   double rest_g = 0, rest_d = 0, rest_gd = 0;
   for (size_t row = 0; row < rows; row++) {
-    const float *slab = x + row * x_stride, *gradient = g + row * g_stride;
+    const float *slab = x + row * x_stride, *gradients = g + row * g_stride;
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
-      add_2(&sum[0], slab + i, gradient + i, center_f64x2);
-      add_2(&sum[1], slab + i + 2, gradient + i + 2, center_f64x2);
+      add_2(&sum[0], slab + i, gradients + i, center_f64x2);
+      add_2(&sum[1], slab + i + 2, gradients + i + 2, center_f64x2);
     }
     for (; i < n; i++) {
       const double d = slab[i] - (double)center;
-      rest_g += gradient[i];
+      rest_g += gradients[i];
       rest_d += d;
-      rest_gd += gradient[i] * d;
+      rest_gd += gradients[i] * d;
     }
   }
   *sum_g = total(sum[0].g_f64x2, sum[1].g_f64x2) + rest_g;
@@ -76,13 +78,13 @@ static void sum_columns(const float *restrict x, const float *restrict g, size_t
     const size_t count = smaller(STRIP_ROWS, rows - row);
     size_t j = 0;
     for (; j + 4 <= width; j += 4) {
-      const float *from = x + row * x_stride + j, *gradient = g + row * g_stride + j;
       const f64x2 center01_f64x2 = widen_f32x2(center + j), center23_f64x2 = widen_f32x2(center + j + 2);
       lanes sum[2] = {{load_f64x2(sum_g + j), load_f64x2(sum_d + j), load_f64x2(sum_gd + j)},
                       {load_f64x2(sum_g + j + 2), load_f64x2(sum_d + j + 2), load_f64x2(sum_gd + j + 2)}};
-      for (size_t r = 0; r < count; r++, from += x_stride, gradient += g_stride) {
-        add_2(&sum[0], from, gradient, center01_f64x2);
-        add_2(&sum[1], from + 2, gradient + 2, center23_f64x2);
+      for (size_t r = row; r < row + count; r++) {
+        const float *from = x + r * x_stride + j, *gradients = g + r * g_stride + j;
+        add_2(&sum[0], from, gradients, center01_f64x2);
+        add_2(&sum[1], from + 2, gradients + 2, center23_f64x2);
       }
       store_f64x2(sum_g + j, sum[0].g_f64x2);
       store_f64x2(sum_d + j, sum[0].d_f64x2);
@@ -153,13 +155,13 @@ __attribute__((minsize)) void bn_gradient_fold(double count, double epsilon, boo
       sum_d += partial[i + series];
       sum_gd += partial[i + 2 * series];
     }
-    /* Deviations are from the fold's center, which need not be the batch's own mean, so their sum need not be 0. */
+    /* The sum of deviations need not be 0: they are from the fold's center, which need not be the batch's own mean. */
     const double center = fold[c * copies], offset = sum_d * inv_count, mean = sum_g * inv_count;
     const double given = (channel->mean_hi - center) + channel->mean_lo;
     if (training) /* The last two terms are NaN if a sum is not finite, and 0 otherwise. */
       sum_gd = (gradient->uneven ? sum_gd - mean * sum_d : 0) + 0 * sum_g + 0 * sum_d;
     else if (given != 0 && (is_finite(sum_g) || !is_finite(given)))
-      /* What is left of a finite mean would not change an infinite sum, but could turn it into NaN. */
+      /* If the mean is finite, subtracting cannot change an infinite sum, but could turn it into NaN. */
       sum_gd -= given * sum_g;
     gradient->gamma = sum_gd * channel->inv_std;
     gradient->beta = sum_g;
@@ -256,13 +258,15 @@ void bn_gradient_input(const float *x, const float *g, float *y, size_t rows, si
   for (size_t c = 0; c < channels;) {
     /* Adjacent channels in float32 go together. The columns after the last group of four are treated as slabs of one position. */
     const size_t end = next_in_double(fold + step, c, channels, spatial);
-    const size_t j = c * spatial, width = (end - c) * spatial, k = j + (width & ~(size_t)3), left = j + width - k;
-    input_columns(x + j, g + j, y + j, rows, x_stride, g_stride, y_stride, k - j, fold + j, step);
-    input_slabs(x + k, g + k, y + k, rows, x_stride, g_stride, y_stride, left, 1, 1, gradient, fold + k, step);
+    const size_t j = c * spatial, width = (end - c) * spatial, whole = width & ~(size_t)3, tail = j + whole;
+    input_columns(x + j, g + j, y + j, rows, x_stride, g_stride, y_stride, whole, fold + j, step);
+    input_slabs(x + tail, g + tail, y + tail, rows, x_stride, g_stride, y_stride, width - whole, 1, 1, gradient, fold + tail,
+                step);
     /* The channel that ended the run is computed in double. */
     if (end < channels) {
-      const size_t d = end * spatial;
-      input_slabs(x + d, g + d, y + d, rows, x_stride, g_stride, y_stride, 1, spatial, spatial, gradient + end, fold + d, step);
+      const size_t last = end * spatial;
+      input_slabs(x + last, g + last, y + last, rows, x_stride, g_stride, y_stride, 1, spatial, spatial, gradient + end,
+                  fold + last, step);
     }
     c = end + 1;
   }

@@ -1,4 +1,4 @@
-/* Arenas: calls use their tensors without copying them, give the same bits as elsewhere, and change nothing else in their memory. */
+/* Arenas: calls use an arena's tensors without copying them, give the same bits as outside of it, and change nothing else in it. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ import { assertSameBits, callOn, countCopies, inFreshNode, makeKernel, move } fr
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 
-test('sizes are rounded up to 64 bytes; tensors use them up, and reset frees them', () => {
+test('sizes are rounded up to 64 bytes; each tensor leaves fewer free bytes, and reset frees them all', () => {
   for (const bytes of [1, 63, 64]) assert.equal(new Arena(bytes).byteLength, 64);
   const arena = new Arena(1000);
   assert.deepEqual([arena.byteLength, arena.bytesFree], [1024, 1024]);
@@ -30,7 +30,7 @@ test('sizes are rounded up to 64 bytes; tensors use them up, and reset frees the
   assert.equal(arena.bytesFree, 1024);
 });
 
-test('a tensor is an ordinary, aligned Float32Array of zeros, and a shape of its own', () => {
+test('a tensor has an ordinary, aligned Float32Array of zeros, and its own copy of the shape', () => {
   const arena = new Arena(4096);
   const shape = [2, 3, 4, 5];
   const X = arena.tensor(shape);
@@ -56,36 +56,56 @@ for (const [name, run, ErrorType, message] of [
   ['negative bytes', () => new Arena(-64), RangeError, 'bytes must be a positive integer; got -64'],
   ['half a byte', () => new Arena(64.5), RangeError, 'bytes must be a positive integer; got 64.5'],
   ['NaN bytes', () => new Arena(NaN), RangeError, 'bytes must be a positive integer; got NaN'],
-  ['more than there is', () => new Arena(2 ** 45), RangeError, 'bytes must be available as memory; got 35184372088832'],
-  ['more than WebAssembly has', () => new Arena(2 ** 32), RangeError, 'bytes must be available as memory; got 4294967296'],
-  ['no shape', () => new Arena(64).tensor(), TypeError, 'shape must be an array; got undefined'],
-  ['a number as a shape', () => new Arena(64).tensor(4), TypeError, 'shape must be an array; got 4'],
+  ['more than is available', () => new Arena(2 ** 45), RangeError, 'bytes must fit in the available memory; got 35184372088832'],
+  ['4 GiB', () => new Arena(2 ** 32), RangeError, 'bytes must fit in the available memory; got 4294967296'],
+  ['no shape', () => new Arena(64).tensor(), TypeError, 'shape must be an array of up to 8 non-negative integers; got undefined'],
+  [
+    'a number as a shape',
+    () => new Arena(64).tensor(4),
+    TypeError,
+    'shape must be an array of up to 8 non-negative integers; got 4',
+  ],
   [
     'floats as a shape',
     () => new Arena(64).tensor(new Float32Array(2)),
     TypeError,
-    'shape must be an array; got Float32Array of 2',
+    'shape must be an array of up to 8 non-negative integers; got a Float32Array of length 2',
   ],
   [
     'a negative size',
     () => new Arena(64).tensor([-1, 2]),
     RangeError,
-    'shape must be up to 8 non-negative integers; got [-1, 2]',
+    'shape must be an array of up to 8 non-negative integers; got [-1, 2]',
   ],
-  ['half a size', () => new Arena(64).tensor([0.5, 2]), RangeError, 'shape must be up to 8 non-negative integers; got [0.5, 2]'],
-  ['a size as text', () => new Arena(64).tensor(['1']), RangeError, 'shape must be up to 8 non-negative integers; got ["1"]'],
+  [
+    'half a size',
+    () => new Arena(64).tensor([0.5, 2]),
+    RangeError,
+    'shape must be an array of up to 8 non-negative integers; got [0.5, 2]',
+  ],
+  [
+    'a size as text',
+    () => new Arena(64).tensor(['1']),
+    RangeError,
+    'shape must be an array of up to 8 non-negative integers; got ["1"]',
+  ],
   [
     'nine sizes',
     () => new Arena(64).tensor([1, 1, 1, 1, 1, 1, 1, 1, 1]),
     RangeError,
-    'shape must be up to 8 non-negative integers; got [1, 1, 1, 1, 1, 1, 1, 1, 1]',
+    'shape must be an array of up to 8 non-negative integers; got [1, 1, 1, 1, 1, 1, 1, 1, 1]',
   ],
-  ['no room', () => new Arena(64).tensor([17]), RangeError, 'shape must fit in 64 free bytes; got [17], 128 bytes'],
+  [
+    'no room',
+    () => new Arena(64).tensor([17]),
+    RangeError,
+    'shape must fit in the 64 free bytes; got [17], which takes 128 bytes',
+  ],
   [
     'no room for 2⁴³ values',
     () => new Arena(64).tensor([2 ** 40, 8]),
     RangeError,
-    'shape must fit in 64 free bytes; got [1099511627776, 8], 35184372088832 bytes',
+    'shape must fit in the 64 free bytes; got [1099511627776, 8], which takes 35184372088832 bytes',
   ],
 ])
   test(`bad input: ${name}`, () => {
@@ -125,13 +145,13 @@ function* shapes(count) {
   yield* randomShapes(50, count);
 }
 
-test('a call in an arena, in place, half in an arena, or from arena to arena gives the bits of a call by copies', () => {
+test('calls in an arena, in place, partly in an arena, or from arena to arena give the same bits as calls that copy', () => {
   const arena = new Arena(64 << 20);
   const other = new Arena(64 << 20);
   let k = 0;
   for (const shape of shapes(150)) {
     const X = normalTensor(shape, k, k % 3 ? 0 : 1e4, k % 5 ? 1 : 1e-3);
-    if (k % 4 === 0) X.data[k % X.data.length] = 1e30; // a channel in double
+    if (k % 4 === 0) X.data[k % X.data.length] = 1e30; // a channel that is computed in double
     const { gamma, beta, runningMean, runningVar } = parametersFor(shape[1]);
     const uneven = Float64Array.from(beta, (value, c) => value + c / 3);
     for (const training of [true, false]) {
@@ -156,7 +176,7 @@ test('a call in an arena, in place, half in an arena, or from arena to arena giv
       const odd = arena.tensor([X.data.length + 3]).data.subarray(3);
       odd.set(X.data);
       const oddOut = arena.tensor([X.data.length + 2]).data.subarray(1, -1);
-      check('views at odd places', { data: odd, shape }, { data: oddOut, shape });
+      check('views at unaligned offsets', { data: odd, shape }, { data: oddOut, shape });
       const [fresh] = batchNormalization(move(arena, X), ...args);
       assertSameBits(fresh.data, expected[0].data);
     }
@@ -228,7 +248,7 @@ test('nothing else in the arena’s memory is touched, whatever the size of the 
   assert.ok(calls > 2000, `${calls} calls`);
 });
 
-test('in an arena, out that partly overlaps X is an error; exactly X’s data is not', () => {
+test('in an arena, an out that partly overlaps X is an error; one that is exactly X’s data is not', () => {
   const arena = new Arena(1 << 16);
   const { data } = arena.tensor([1000]);
   const X = { data: data.subarray(0, 500), shape: [5, 1, 100, 1] };
@@ -252,7 +272,7 @@ test('parameters and statistics may lie in the arena; new results are outside of
   for (const { data } of results) assert.notEqual(data.buffer, g.data.buffer);
 });
 
-test('a view that starts at the arena’s first byte, because its byteOffset was forgotten, changes only tensors’ memory', () => {
+test('if byteOffset is forgotten, so that X starts at the arena’s first byte, the call reads that memory and writes only out', () => {
   const arena = new Arena(1 << 16);
   const X = move(arena, normalTensor([4, 2, 10, 10]));
   const Y = arena.tensor(X.shape);
@@ -264,7 +284,7 @@ test('a view that starts at the arena’s first byte, because its byteOffset was
   assertSameBits(X.data, before);
 });
 
-test('using tensors after reset only overwrites the new ones', () => {
+test('after reset, an old tensor still works; it shares its memory with the new one', () => {
   const arena = new Arena(1 << 16);
   const old = move(arena, normalTensor([4, 2, 10, 10]));
   arena.reset();
@@ -289,7 +309,7 @@ test('without WebAssembly, an arena is plain memory', () => {
     let error;
     try { arena.tensor([10000]) } catch (caught) { error = caught.message }
     console.log(backend(), arena.byteLength, arena.bytesFree, out.data.every((y, i) => y === expected[i]), error);`);
-  assert.equal(printed, 'js 10048 5184 true Arena: shape must fit in 5184 free bytes; got [10000], 40000 bytes');
+  assert.equal(printed, 'js 10048 5184 true Arena: shape must fit in the 5184 free bytes; got [10000], which takes 40000 bytes');
 });
 
 test('another copy of the package in the same program finds the arena, and shares the compiled kernel', async () => {
@@ -316,7 +336,7 @@ test('another copy of the package in the same program finds the arena, and share
       const [y] = one.batchNormalization(x, null, null);
       const [mine] = one.batchNormalizationGradient(y, x);
       console.log(one.batchNormalization === two.batchNormalization, compiled, inArena, out.data.every((g, i) => g === mine.data[i]));`);
-    // One half for the forward call, one for the gradient.
+    // Two modules are compiled: one for the forward call, one for the gradient.
     assert.equal(printed, 'false 2 0 true');
   } finally {
     rmSync(folder, { recursive: true });

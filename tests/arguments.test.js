@@ -1,5 +1,5 @@
-/* Arguments that are just valid or just invalid: offsets, sizes and ranks, memory that touches or overlaps by one value, incomplete
- * modules. */
+/* Arguments that are just valid or just invalid: offsets, sizes and ranks, memory that is adjacent or overlaps by one value, and
+ * incomplete modules. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Arena, batchNormalization, batchNormalizationGradient, fold, moments } from '../js/index.js';
@@ -43,7 +43,7 @@ const PER_CHANNEL = {
   'batchNormalizationGradient: statistics.variance': backward('variance'),
 };
 
-/** Values that are neither a size nor an offset, with the error's type and what it says was given. */
+/** Values that are neither a size nor an offset, each with the type of its error and the way its message describes the value. */
 const NO_INTEGERS = [
   [-1, RangeError, '-1'],
   [0.5, RangeError, '0.5'],
@@ -55,14 +55,14 @@ const NO_INTEGERS = [
   ['', TypeError, '""'],
   [1n, TypeError, 'a bigint'],
   [true, TypeError, 'true'],
-  [[1], TypeError, 'array of 1'],
+  [[1], TypeError, 'an array of length 1'],
   [{}, TypeError, 'an object'],
 ];
 
-const throws = (run, Kind, message) =>
+const throws = (run, ErrorType, message) =>
   assert.throws(run, (error) => {
     assert.equal(error.message, message);
-    return error.constructor === Kind;
+    return error.constructor === ErrorType;
   });
 
 /* ---- offsets ---------------------------------------------------------------------------------------------------------------- */
@@ -73,14 +73,13 @@ for (const [argument, call] of Object.entries({ ...TENSORS, ...PER_CHANNEL }))
     const values = normalTensor([size + 6], 3, 9).data;
     const forms = argument in TENSORS ? [values] : [values, Float64Array.from(values), Array.from(values)];
     for (const data of forms) {
-      for (const [offset, Kind, text] of [
-        ...NO_INTEGERS,
-        [7, RangeError, '7'],
-        [2 ** 32, RangeError, '4294967296'],
-        [MOST, RangeError, `${MOST}`],
-      ]) {
-        const message = `${argument}.offset must leave ${size} of the ${size + 6} values; got ${text}`;
-        throws(() => call({ data, shape: sizes, offset }), Kind, message);
+      for (const [offset, ErrorType, text] of NO_INTEGERS) {
+        const message = `${argument}.offset must be a non-negative integer; got ${text}`;
+        throws(() => call({ data, shape: sizes, offset }), ErrorType, message);
+      }
+      for (const offset of [7, 2 ** 32, MOST]) {
+        const message = `${argument}.data must hold at least ${offset + size} values with offset ${offset}; got ${size + 6}`;
+        throws(() => call({ data, shape: sizes, offset }), RangeError, message);
       }
       for (const offset of [0, -0, 1, 6]) {
         // For an output, its own values are compared; for other arguments, the results.
@@ -100,14 +99,20 @@ for (const [argument, call] of Object.entries({ ...TENSORS, ...PER_CHANNEL }))
 test('an offset of a tensor without values', () => {
   const empty = (offset) => ({ data: new Float32Array(2), shape: [2, 0, 3], offset });
   for (const offset of [0, 1, 2]) assert.equal(moments(empty(offset)).mean.length, 0);
-  throws(() => moments(empty(3)), RangeError, 'moments: X.offset must leave 0 of the 2 values; got 3');
+  throws(() => moments(empty(3)), RangeError, 'moments: X.data must hold at least 3 values with offset 3; got 2');
 });
 
 test('an offset of fold’s arguments', () => {
   const given = { data: [1, 2, 3, 4, 5], shape: [4] };
   const call = (offset) => fold(null, null, { ...given, offset }, four);
-  for (const [offset, Kind, text] of [...NO_INTEGERS, [2, RangeError, '2'], [MOST, RangeError, `${MOST}`]])
-    throws(() => call(offset), Kind, `fold: mean.data must hold 4 numbers from its offset on; got 5, offset ${text}`);
+  for (const [offset, ErrorType, text] of NO_INTEGERS)
+    throws(() => call(offset), ErrorType, `fold: mean.offset must be a non-negative integer; got ${text}`);
+  for (const offset of [2, MOST])
+    throws(
+      () => call(offset),
+      RangeError,
+      `fold: mean.data must hold at least ${offset + 4} values with offset ${offset}; got 5`,
+    );
   assert.deepEqual(call(1), fold(null, null, [2, 3, 4, 5], four));
   assert.deepEqual(call(-0), fold(null, null, [1, 2, 3, 4], four));
 });
@@ -115,11 +120,11 @@ test('an offset of fold’s arguments', () => {
 test('sizes of fold’s arguments', () => {
   const call = (shape) => fold(null, null, { data: [1, 2, 3, 4], shape, offset: 0 }, four);
   for (const [size, , text] of NO_INTEGERS.filter(([given]) => typeof given !== 'object'))
-    throws(() => call([size]), RangeError, `fold: mean.shape must be [C], or that among ones; got [${text}]`);
+    throws(() => call([size]), RangeError, `fold: mean.shape must be [C] or, for example, [1, C, 1, 1]; got [${text}]`);
   const mixed = () => call([4, 1n]);
-  throws(mixed, RangeError, 'fold: mean.shape must be [C], or that among ones; got [4, a bigint]');
+  throws(mixed, RangeError, 'fold: mean.shape must be [C] or, for example, [1, C, 1, 1]; got [4, a bigint]');
   assert.deepEqual(call([4]), fold(null, null, [1, 2, 3, 4], four));
-  throws(() => call([1, 2, 2]), RangeError, 'fold: mean.shape must be [C], or that among ones; got [1, 2, 2]');
+  throws(() => call([1, 2, 2]), RangeError, 'fold: mean.shape must be [C] or, for example, [1, C, 1, 1]; got [1, 2, 2]');
 });
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------------------ */
@@ -127,22 +132,22 @@ test('sizes of fold’s arguments', () => {
 for (const [argument, call] of Object.entries(TENSORS))
   test(`the shape of ${argument} must be 1 to 8 non-negative integers`, () => {
     const data = new Float32Array(SIZE);
-    for (const [size, Kind, text] of NO_INTEGERS)
+    for (const [size, ErrorType, text] of NO_INTEGERS)
       throws(
         () => call({ data, shape: [2, 4, size, 1] }),
-        Kind,
-        `${argument}.shape must hold 1 to 8 non-negative integers; got [2, 4, ${text}, 1]`,
+        ErrorType,
+        `${argument}.shape must be an array of 1 to 8 non-negative integers; got [2, 4, ${text}, 1]`,
       );
     for (const sizes of [[], [2, 4, 3, 1, 1, 1, 1, 1, 1]])
       throws(
         () => call({ data, shape: sizes }),
         RangeError,
-        `${argument}.shape must hold 1 to 8 non-negative integers; got [${sizes.join(', ')}]`,
+        `${argument}.shape must be an array of 1 to 8 non-negative integers; got [${sizes.join(', ')}]`,
       );
   });
 
 for (const [argument, call] of Object.entries(PER_CHANNEL))
-  test(`the shape of ${argument} must be that of one value per channel`, () => {
+  test(`the shape of ${argument} must have one value per channel`, () => {
     const others = [
       [3, '3'],
       [-4, '-4'],
@@ -160,15 +165,23 @@ for (const [argument, call] of Object.entries(PER_CHANNEL))
 test('the shape of an arena’s tensor', () => {
   const arena = new Arena(1024);
   for (const [size, , text] of NO_INTEGERS)
-    throws(() => arena.tensor([2, size]), RangeError, `Arena: shape must be up to 8 non-negative integers; got [2, ${text}]`);
+    throws(
+      () => arena.tensor([2, size]),
+      RangeError,
+      `Arena: shape must be an array of up to 8 non-negative integers; got [2, ${text}]`,
+    );
   const nine = Array(9).fill(1);
-  throws(() => arena.tensor(nine), RangeError, `Arena: shape must be up to 8 non-negative integers; got [${nine.join(', ')}]`);
+  throws(
+    () => arena.tensor(nine),
+    RangeError,
+    `Arena: shape must be an array of up to 8 non-negative integers; got [${nine.join(', ')}]`,
+  );
   for (const sizes of [[MOST], [MOST, MOST], Array(8).fill(MOST)]) {
     const bytes = 64 * Math.ceil((4 * sizeOf(sizes)) / 64);
     throws(
       () => arena.tensor(sizes),
       RangeError,
-      `Arena: shape must fit in 1024 free bytes; got [${sizes.join(', ')}], ${bytes} bytes`,
+      `Arena: shape must fit in the 1024 free bytes; got [${sizes.join(', ')}], which takes ${bytes} bytes`,
     );
   }
   for (const sizes of [[0], [MOST, 0], [0, MOST, MOST]]) assert.equal(arena.tensor(sizes).data.length, 0);
@@ -185,7 +198,7 @@ test('a shape whose product is above 2⁵³', () => {
     throws(() => batchNormalizationGradient(vast, vast), RangeError, `batchNormalizationGradient: ${message}`);
     throws(() => moments(vast), RangeError, `moments: ${message}`);
   }
-  const message = `moments: X.offset must leave ${MOST} of the ${SIZE} values; got ${MOST}`;
+  const message = `moments: X.data must hold at least ${2 * MOST} values with offset ${MOST}; got ${SIZE}`;
   throws(() => moments({ data, shape: [MOST, 1], offset: MOST }), RangeError, message);
 });
 
@@ -209,9 +222,9 @@ test('a shape with a 0 has no values, however large its other sizes are', () => 
   assert.deepEqual(output.shape, [0, 4, MOST]);
 });
 
-test('−0 is taken as 0: as a size, in an arena too, as the axis, as epsilon and as momentum', () => {
+test('−0 means 0: as a size, also in an arena, as the axis, as epsilon and as momentum', () => {
   const data = new Float32Array(0);
-  // deepEqual tells 0 from −0.
+  // deepEqual distinguishes 0 from −0.
   for (const [sizes, axis] of [
     [[-0, 0, 2], 1],
     [[2, -0], -1],
@@ -328,7 +341,7 @@ for (const [place, make] of Object.entries(MEMORIES))
     ['batchNormalization', callForward, FORWARD_WRITES],
     ['batchNormalizationGradient', callGradient, GRADIENT_WRITES],
   ])
-    test(`${name}: an array that is written may touch another argument, but not overlap it by one value, in ${place}`, () => {
+    test(`${name}: an array that is written may be next to another argument, but not overlap it by one value, in ${place}`, () => {
       const memory = make();
       for (const [written, [Written, writtenLength], others] of writes)
         for (const [other, [Other, otherLength]] of others) {
@@ -353,7 +366,7 @@ for (const [place, make] of Object.entries(MEMORIES))
               throws(
                 run,
                 RangeError,
-                `${name}: ${written} must not overlap ${other}${hint ? `, unless it is exactly ${other}'s data` : ''}; got memory that does`,
+                `${name}: ${written} must not overlap ${other}${hint ? `, unless it is exactly ${other}'s data` : ''}; got overlapping memory`,
               );
               assert.deepEqual(new Uint8Array(memory), before, 'nothing is written');
               continue;
@@ -365,7 +378,7 @@ for (const [place, make] of Object.entries(MEMORIES))
             });
             const isOutput = ['statistics.variance', 'out'].includes(other) && name === 'batchNormalization';
             if (!isOutput)
-              assert.deepEqual(new Uint8Array(memory, begin, end - begin).slice(), before.slice(begin, end), 'left alone');
+              assert.deepEqual(new Uint8Array(memory, begin, end - begin).slice(), before.slice(begin, end), 'unchanged');
           }
         }
     });
@@ -406,7 +419,7 @@ test('initialize rejects a module with this version’s stamp but without its fu
       'another function by that name': [swap('bn_fold', 'bn_mask')],
     };
     for (const [name, parts] of Object.entries(wrong))
-      try { initialize(new WebAssembly.Module(Buffer.concat(parts))); console.log(name, 'was taken'); }
+      try { initialize(new WebAssembly.Module(Buffer.concat(parts))); console.log(name, 'was accepted'); }
       catch (error) { console.log(name + ':', error.constructor.name, error.message + ',', error.cause instanceof Error); }
     console.log(backend());
     initialize();

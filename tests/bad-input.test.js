@@ -11,14 +11,15 @@ const gradOutput = normalTensor(X.shape, 2);
 const three = [1, 2, 3];
 
 const TENSOR = 'must be a tensor { data: Float32Array, shape }';
-const SIZES = 'must hold 1 to 8 non-negative integers';
-const NO_NULL = 'must be a Float32Array, a Float64Array or an array of numbers, or a tensor of one';
-const NUMBERS = `${NO_NULL}, or null`;
+const SIZES = 'must be an array of 1 to 8 non-negative integers';
+const ARRAYS = 'must be a Float32Array, Float64Array or array of numbers';
+const NO_NULL = `${ARRAYS}, or a tensor of these`;
+const NUMBERS = `${ARRAYS}, a tensor of these, or null`;
 const AXIS = 'must be an integer from -4 to 3';
-const RANK_1 = 'axis must be given for an X of rank 1, as 0 or -1; got none';
-const OPTIONS = 'options must be an object, { out, axis, statistics, unbiased, relu } or empty';
+const RANK_1 = 'axis must be 0 or -1 for an X of rank 1; got undefined';
+const OPTIONS = 'options must be an object with no properties other than out, axis, statistics, unbiased, relu';
 const GRADIENT_OPTIONS =
-  'options must be an object, { gamma, beta, statistics, epsilon, training, axis, relu, out, gradInput } or empty';
+  'options must be an object with no properties other than gamma, beta, statistics, epsilon, training, axis, relu, out, gradInput';
 const OUT = "out must be a Float32Array or a tensor of X's shape";
 
 const zeros = (length) => new Float64Array(length);
@@ -38,7 +39,7 @@ const floats = (begin, length) => new Float32Array(memory, begin, length);
 const doubles = (begin, length) => new Float64Array(memory, begin, length);
 const inMemory = { data: floats(0, 24), shape: X.shape };
 
-/** The arguments of a valid call, some of them replaced by name. `options` is merged likewise if it is an object. */
+/** The arguments of a valid call, some of them replaced by name. If `options` is an object, its properties are replaced in the same way. */
 const merge = (given, { options = {}, ...replaced }) => ({
   ...given,
   ...replaced,
@@ -77,22 +78,27 @@ const CASES = [
   ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
   ['X null', { X: null }, TypeError, `X ${TENSOR}; got null`],
   ['X a number', { X: 5 }, TypeError, `X ${TENSOR}; got 5`],
-  ['X bare data', { X: X.data }, TypeError, `X ${TENSOR}; got Float32Array of 24`],
-  ['X an array', { X: [[1, 2]] }, TypeError, `X ${TENSOR}; got array of 1`],
+  ['X bare data', { X: X.data }, TypeError, `X ${TENSOR}; got a Float32Array of length 24`],
+  ['X an array', { X: [[1, 2]] }, TypeError, `X ${TENSOR}; got an array of length 1`],
   ['X without data', { X: { dims: [1] } }, TypeError, 'X.data must be a Float32Array; got undefined'],
   [
     'X of doubles',
     { X: { data: new Float64Array(24), shape: X.shape } },
     TypeError,
-    'X.data must be a Float32Array; got Float64Array of 24',
+    'X.data must be a Float32Array; got a Float64Array of length 24',
   ],
   [
     'X of integers',
     { X: { data: new Int32Array(24), shape: X.shape } },
     TypeError,
-    'X.data must be a Float32Array; got Int32Array of 24',
+    'X.data must be a Float32Array; got an Int32Array of length 24',
   ],
-  ['X of an array', { X: { data: [1, 2], shape: X.shape } }, TypeError, 'X.data must be a Float32Array; got array of 2'],
+  [
+    'X of an array',
+    { X: { data: [1, 2], shape: X.shape } },
+    TypeError,
+    'X.data must be a Float32Array; got an array of length 2',
+  ],
   [
     'X only pretends to be a Float32Array',
     { X: { data: Object.create(Float32Array.prototype), shape: X.shape } },
@@ -113,7 +119,7 @@ const CASES = [
   ['NaN as a size', { X: { data: X.data, shape: [NaN, 3, 2, 2] } }, RangeError, `X.shape ${SIZES}; got [NaN, 3, 2, 2]`],
   ['a size that is text', { X: { data: X.data, shape: ['2', 3, 2, 2] } }, TypeError, `X.shape ${SIZES}; got ["2", 3, 2, 2]`],
   [
-    'too little data',
+    'too few values',
     { X: { data: new Float32Array(23), shape: X.shape } },
     RangeError,
     'X.data must hold 24 values for shape [2, 3, 2, 2]; got 23',
@@ -134,20 +140,20 @@ const CASES = [
     'no values per channel, in training',
     { X: { data: new Float32Array(0), shape: [0, 3, 2, 2] } },
     RangeError,
-    'X.shape must give each channel a value in training; got [0, 3, 2, 2]',
+    'X must have at least one value per channel in training; got shape [0, 3, 2, 2]',
   ],
 
   [
-    'dims unlike shape',
+    'dims that differ from shape',
     { X: { data: X.data, shape: X.shape, dims: [2, 3, 4, 1] } },
     RangeError,
-    'X.dims must equal its shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
+    'X.dims must equal the shape, [2, 3, 2, 2]; got [2, 3, 4, 1]',
   ],
   [
-    'dims that is no array, next to a shape',
+    'dims that is not an array, in addition to a shape',
     { X: { data: X.data, shape: X.shape, dims: 4 } },
     RangeError,
-    'X.dims must equal its shape, [2, 3, 2, 2]; got 4',
+    'X.dims must equal the shape, [2, 3, 2, 2]; got 4',
   ],
   [
     'sizes that are bigints, with strides',
@@ -162,7 +168,7 @@ const CASES = [
     `X.shape ${SIZES}; got [2, 3, a symbol]`,
   ],
   [
-    'a size that is no number, in another order',
+    'a size that is not a number, with another stride',
     { X: { data: X.data, shape: [Object.create(null), 3, 2, 2], order: 'F' } },
     TypeError,
     `X.shape ${SIZES}; got [an object, 3, 2, 2]`,
@@ -171,43 +177,43 @@ const CASES = [
     'an offset that is text',
     { X: { data: X.data, shape: X.shape, offset: '0' } },
     TypeError,
-    'X.offset must leave 24 of the 24 values; got "0"',
+    'X.offset must be a non-negative integer; got "0"',
   ],
   [
     'a negative offset',
     { X: { data: X.data, shape: X.shape, offset: -1 } },
     RangeError,
-    'X.offset must leave 24 of the 24 values; got -1',
+    'X.offset must be a non-negative integer; got -1',
   ],
   ['gamma a DataView', { gamma: new DataView(new ArrayBuffer(12)) }, TypeError, `gamma ${NUMBERS}; got [object DataView]`],
-  ['dims no array', { X: { data: X.data, dims: 4 } }, TypeError, `X.shape ${SIZES}; got 4`],
+  ['dims not an array', { X: { data: X.data, dims: 4 } }, TypeError, `X.shape ${SIZES}; got 4`],
   [
-    'an ndarray column by column',
+    'an ndarray in column-major order',
     { X: { data: X.data, shape: X.shape, stride: [1, 2, 6, 12], offset: 0 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [1, 2, 6, 12]',
+    'X must be contiguous in row-major order, with stride [12, 4, 2, 1] (copy it first); got stride [1, 2, 6, 12]',
   ],
   [
     'an ndarray reversed',
     { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, -1], offset: 1 } },
     RangeError,
-    'X.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [12, 4, 2, -1]',
+    'X must be contiguous in row-major order, with stride [12, 4, 2, 1] (copy it first); got stride [12, 4, 2, -1]',
   ],
   [
-    'an ndarray beyond its data',
+    'an ndarray that extends beyond its data',
     { X: { data: X.data, shape: X.shape, stride: [12, 4, 2, 1], offset: 1 } },
     RangeError,
-    'X.offset must leave 24 of the 24 values; got 1',
+    'X.data must hold at least 25 values with offset 1; got 24',
   ],
   [
     'an ndarray of gamma, every second value',
     { gamma: { data: X.data, shape: [3], stride: [2], offset: 0 } },
     RangeError,
-    'gamma.stride must be [1], contiguous in row-major order (copy it first); got [2]',
+    'gamma must be contiguous in row-major order, with stride [1] (copy it first); got stride [2]',
   ],
   ['gamma missing', { gamma: undefined }, TypeError, `gamma ${NUMBERS}; got undefined`],
   ['gamma a number', { gamma: 1 }, TypeError, `gamma ${NUMBERS}; got 1`],
-  ['beta of integers', { beta: new Int8Array(3) }, TypeError, `beta ${NUMBERS}; got Int8Array of 3`],
+  ['beta of integers', { beta: new Int8Array(3) }, TypeError, `beta ${NUMBERS}; got an Int8Array of length 3`],
   ['gamma too long', { gamma: [1, 2, 3, 4] }, RangeError, 'gamma must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4'],
   [
     'beta too short',
@@ -228,12 +234,7 @@ const CASES = [
     RangeError,
     'beta.shape must be [1, 3, 1, 1] or [3]; got [1, 3]',
   ],
-  [
-    'gamma without data',
-    { gamma: { shape: [3] } },
-    TypeError,
-    'gamma.data must be a Float32Array, a Float64Array or an array of numbers; got undefined',
-  ],
+  ['gamma without data', { gamma: { shape: [3] } }, TypeError, `gamma.data ${ARRAYS}; got undefined`],
   ['gamma holding text', { gamma: [1, '2', 3] }, TypeError, 'gamma[1] must be a number; got "2"'],
   ['beta holding null', { beta: { data: [1, 2, null], shape: [3] } }, TypeError, 'beta.data[2] must be a number; got null'],
   ['beta with a hole', { beta: new Array(3) }, TypeError, 'beta[0] must be a number; got undefined'],
@@ -246,8 +247,18 @@ const CASES = [
     'runningMean must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4',
   ],
   ['runningVar of a wrong kind', { runningVar: 'three' }, TypeError, `runningVar ${NUMBERS}; got "three"`],
-  ['runningMean alone', { runningVar: null }, TypeError, 'runningVar must be given if the other is; got null'],
-  ['runningVar alone', { runningMean: undefined }, TypeError, 'runningMean must be given if the other is; got null'],
+  [
+    'runningMean alone',
+    { runningVar: null },
+    TypeError,
+    'runningMean and runningVar must both be given or both be null; got null for runningVar',
+  ],
+  [
+    'runningVar alone',
+    { runningMean: undefined },
+    TypeError,
+    'runningMean and runningVar must both be given or both be null; got null for runningMean',
+  ],
   [
     'inference without statistics',
     { runningMean: null, runningVar: null, training: false },
@@ -258,26 +269,26 @@ const CASES = [
     'a variance below −epsilon in inference',
     { runningVar: Float32Array.of(1, -0.5, 1), training: false },
     RangeError,
-    'runningVar must be −epsilon or more; got -0.5 in channel 1, with epsilon 0.00001',
+    'runningVar must be at least -epsilon; got -0.5 in channel 1, with epsilon 0.00001',
   ],
 
-  ['momentum text', { momentum: '0.1' }, TypeError, 'momentum must be a number in [0, 1]; got "0.1"'],
-  ['momentum null', { momentum: null }, TypeError, 'momentum must be a number in [0, 1]; got null'],
-  ['momentum above 1', { momentum: 1.5 }, RangeError, 'momentum must be a number in [0, 1]; got 1.5'],
-  ['momentum NaN', { momentum: NaN }, RangeError, 'momentum must be a number in [0, 1]; got NaN'],
-  ['epsilon text', { epsilon: 'small' }, TypeError, 'epsilon must be a finite number, 0 or more; got "small"'],
-  ['epsilon negative', { epsilon: -1e-5 }, RangeError, 'epsilon must be a finite number, 0 or more; got -0.00001'],
-  ['epsilon infinite', { epsilon: Infinity }, RangeError, 'epsilon must be a finite number, 0 or more; got Infinity'],
-  ['epsilon NaN', { epsilon: NaN }, RangeError, 'epsilon must be a finite number, 0 or more; got NaN'],
+  ['momentum text', { momentum: '0.1' }, TypeError, 'momentum must be a number from 0 to 1; got "0.1"'],
+  ['momentum null', { momentum: null }, TypeError, 'momentum must be a number from 0 to 1; got null'],
+  ['momentum above 1', { momentum: 1.5 }, RangeError, 'momentum must be a number from 0 to 1; got 1.5'],
+  ['momentum NaN', { momentum: NaN }, RangeError, 'momentum must be a number from 0 to 1; got NaN'],
+  ['epsilon text', { epsilon: 'small' }, TypeError, 'epsilon must be a finite number of at least 0; got "small"'],
+  ['epsilon negative', { epsilon: -1e-5 }, RangeError, 'epsilon must be a finite number of at least 0; got -0.00001'],
+  ['epsilon infinite', { epsilon: Infinity }, RangeError, 'epsilon must be a finite number of at least 0; got Infinity'],
+  ['epsilon NaN', { epsilon: NaN }, RangeError, 'epsilon must be a finite number of at least 0; got NaN'],
   ['training a number', { training: 1 }, TypeError, 'training must be true or false; got 1'],
   ['training null', { training: null }, TypeError, 'training must be true or false; got null'],
 
   ['options null', { options: null }, TypeError, `${OPTIONS}; got null`],
-  ['options an array', { options: X.data }, TypeError, `${OPTIONS}; got Float32Array of 24`],
-  ['an unknown option', { options: { output: X.data } }, TypeError, `${OPTIONS}; got the unknown option "output"`],
-  ['out an array', { options: { out: [] } }, TypeError, `${OUT}; got array of 0`],
+  ['options an array', { options: X.data }, TypeError, `${OPTIONS}; got a Float32Array of length 24`],
+  ['an unknown option', { options: { output: X.data } }, TypeError, `${OPTIONS}; got the property "output"`],
+  ['out an array', { options: { out: [] } }, TypeError, `${OUT}; got an array of length 0`],
   ['out null', { options: { out: null } }, TypeError, `${OUT}; got null`],
-  ['out of doubles', { options: { out: new Float64Array(24) } }, TypeError, `${OUT}; got Float64Array of 24`],
+  ['out of doubles', { options: { out: new Float64Array(24) } }, TypeError, `${OUT}; got a Float64Array of length 24`],
   [
     'out too short',
     { options: { out: new Float32Array(23) } },
@@ -294,7 +305,7 @@ const CASES = [
     'out a tensor of doubles',
     { options: { out: { data: new Float64Array(24), shape: X.shape } } },
     TypeError,
-    'out.data must be a Float32Array; got Float64Array of 24',
+    'out.data must be a Float32Array; got a Float64Array of length 24',
   ],
   ['out detached', { options: { out: detached(Float32Array, 24) } }, TypeError, 'out must not be detached; got a detached array'],
 
@@ -302,14 +313,14 @@ const CASES = [
     `out ${step} bytes from X`,
     { X: { data: floats(100, 24), shape: X.shape }, options: { out: floats(100 + step, 24) } },
     RangeError,
-    "out must not overlap X, unless it is exactly X's data; got memory that does",
+    "out must not overlap X, unless it is exactly X's data; got overlapping memory",
   ]),
   ...['gamma', 'beta', 'runningMean', 'runningVar'].flatMap((name) =>
     [floats(92, 3), doubles(0, 3)].map((data) => [
       `out overlapping ${name}, a ${data.constructor.name}`,
       { [name]: data, options: { out: floats(0, 24) } },
       RangeError,
-      `out must not overlap ${name}; got memory that does`,
+      `out must not overlap ${name}; got overlapping memory`,
     ]),
   ),
 
@@ -337,7 +348,7 @@ const CASES = [
     'statistics an array',
     { options: { statistics: [zeros(3), zeros(3)] } },
     TypeError,
-    'statistics must be an object { mean, variance }; got array of 2',
+    'statistics must be an object { mean, variance }; got an array of length 2',
   ],
   ['statistics a number', { options: { statistics: 0 } }, TypeError, 'statistics must be an object { mean, variance }; got 0'],
   ...['mean', 'variance'].flatMap((key) => {
@@ -350,9 +361,9 @@ const CASES = [
         `${argument} of floats`,
         given(new Float32Array(3)),
         TypeError,
-        `${argument} must be a Float64Array; got Float32Array of 3`,
+        `${argument} must be a Float64Array; got a Float32Array of length 3`,
       ],
-      [`${argument} an array`, given(three), TypeError, `${argument} must be a Float64Array; got array of 3`],
+      [`${argument} an array`, given(three), TypeError, `${argument} must be a Float64Array; got an array of length 3`],
       [
         `${argument} too long`,
         given(zeros(4)),
@@ -369,7 +380,7 @@ const CASES = [
   }),
 
   ...['mean', 'variance'].flatMap((key) => {
-    const apart = (other) => `statistics.${key} must not overlap ${other}; got memory that does`;
+    const apart = (other) => `statistics.${key} must not overlap ${other}; got overlapping memory`;
     const given = (value) => ({ statistics: { mean: zeros(3), variance: zeros(3), [key]: value } });
     return [
       [`statistics.${key} overlapping X`, { X: inMemory, options: given(doubles(88, 3)) }, RangeError, apart('X')],
@@ -387,7 +398,7 @@ const CASES = [
           apart(name),
         ],
         [
-          `statistics.${key} also ${name}, in inference`,
+          `statistics.${key} in the same memory as ${name}, in inference`,
           { [name]: doubles(0, 3), options: given(doubles(0, 3)), training: false },
           RangeError,
           apart(name),
@@ -399,15 +410,15 @@ const CASES = [
     `statistics overlapping each other, from byte ${begin} on`,
     { options: { statistics: { mean: doubles(0, 3), variance: doubles(begin, 3) } } },
     RangeError,
-    'statistics.mean must not overlap statistics.variance; got memory that does',
+    'statistics.mean must not overlap statistics.variance; got overlapping memory',
   ]),
   ['unbiased a number', { options: { unbiased: 1 } }, TypeError, 'unbiased must be true or false; got 1'],
   ['unbiased null', { options: { unbiased: null } }, TypeError, 'unbiased must be true or false; got null'],
   [
-    'unbiased with one value',
+    'unbiased with one value per channel',
     { X: { data: X.data, shape: [1, 24, 1, 1] }, ...without, options: { out: undefined, statistics: undefined, unbiased: true } },
     RangeError,
-    'unbiased must be false with one value per channel; got true',
+    'unbiased must be false if X has one value per channel; got true',
   ],
   ['relu text', { options: { relu: 'yes' } }, TypeError, 'relu must be true or false; got "yes"'],
   ['relu null', { options: { relu: null } }, TypeError, 'relu must be true or false; got null'],
@@ -416,12 +427,12 @@ const CASES = [
 /** The same for the gradient: replaced arguments and options. */
 const GRADIENT_CASES = [
   ['gradOutput missing', { gradOutput: undefined }, TypeError, `gradOutput ${TENSOR}; got undefined`],
-  ['gradOutput bare data', { gradOutput: X.data }, TypeError, `gradOutput ${TENSOR}; got Float32Array of 24`],
+  ['gradOutput bare data', { gradOutput: X.data }, TypeError, `gradOutput ${TENSOR}; got a Float32Array of length 24`],
   [
     'gradOutput of doubles',
     { gradOutput: { data: zeros(24), shape: X.shape } },
     TypeError,
-    'gradOutput.data must be a Float32Array; got Float64Array of 24',
+    'gradOutput.data must be a Float32Array; got a Float64Array of length 24',
   ],
   [
     'gradOutput of another shape',
@@ -445,23 +456,23 @@ const GRADIENT_CASES = [
     'gradOutput in another order',
     { gradOutput: { ...X, stride: [1, 2, 6, 12] } },
     RangeError,
-    'gradOutput.stride must be [12, 4, 2, 1], contiguous in row-major order (copy it first); got [1, 2, 6, 12]',
+    'gradOutput must be contiguous in row-major order, with stride [12, 4, 2, 1] (copy it first); got stride [1, 2, 6, 12]',
   ],
   ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
   [
     'no values per channel',
     { gradOutput: empty, X: empty, options: { out: undefined } },
     RangeError,
-    'X.shape must give each channel a value in training; got [0, 3, 2, 2]',
+    'X must have at least one value per channel in training; got shape [0, 3, 2, 2]',
   ],
   ['options null', { options: null }, TypeError, `${GRADIENT_OPTIONS}; got null`],
-  ['options an array', { options: [] }, TypeError, `${GRADIENT_OPTIONS}; got array of 0`],
-  ['an unknown option', { options: { gradinput: false } }, TypeError, `${GRADIENT_OPTIONS}; got the unknown option "gradinput"`],
+  ['options an array', { options: [] }, TypeError, `${GRADIENT_OPTIONS}; got an array of length 0`],
+  ['an unknown option', { options: { gradinput: false } }, TypeError, `${GRADIENT_OPTIONS}; got the property "gradinput"`],
   [
     'an option of the forward call',
     { options: { unbiased: true } },
     TypeError,
-    `${GRADIENT_OPTIONS}; got the unknown option "unbiased"`,
+    `${GRADIENT_OPTIONS}; got the property "unbiased"`,
   ],
   ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
   ['axis text', { options: { axis: '1' } }, TypeError, `axis ${AXIS}; got "1"`],
@@ -479,38 +490,43 @@ const GRADIENT_CASES = [
     RangeError,
     'beta must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4',
   ],
-  ['relu without beta', { options: { relu: true } }, TypeError, 'beta must be given with relu, null for zeros; got none'],
+  [
+    'relu without beta',
+    { options: { relu: true } },
+    TypeError,
+    'beta must be given if relu is true (null means 0); got undefined',
+  ],
   ['relu a number', { options: { beta: three, relu: 1 } }, TypeError, 'relu must be true or false; got 1'],
-  ['epsilon negative', { options: { epsilon: -1 } }, RangeError, 'epsilon must be a finite number, 0 or more; got -1'],
-  ['epsilon null', { options: { epsilon: null } }, TypeError, 'epsilon must be a finite number, 0 or more; got null'],
+  ['epsilon negative', { options: { epsilon: -1 } }, RangeError, 'epsilon must be a finite number of at least 0; got -1'],
+  ['epsilon null', { options: { epsilon: null } }, TypeError, 'epsilon must be a finite number of at least 0; got null'],
   ['training a number', { options: { training: 0 } }, TypeError, 'training must be true or false; got 0'],
   ['gradInput null', { options: { gradInput: null } }, TypeError, 'gradInput must be true or false; got null'],
   [
     'out with gradInput: false',
     { options: { gradInput: false } },
     TypeError,
-    'out must not be given with gradInput: false; got both',
+    'out must not be given if gradInput is false; got a Float32Array of length 24',
   ],
 
   [
     'statistics an array',
     { options: { statistics: three } },
     TypeError,
-    'statistics must be an object { mean, variance }; got array of 3',
+    'statistics must be an object { mean, variance }; got an array of length 3',
   ],
   [
     'no statistics in inference',
     { options: { statistics: null, training: false } },
     TypeError,
-    'statistics must be given in inference; got none',
+    'statistics must be given in inference; got null',
   ],
   ...['mean', 'variance'].flatMap((key) => {
     const given = (value) => ({ options: { statistics: { mean: three, variance: three, [key]: value } } });
     const argument = `statistics.${key}`;
     return [
       [`no ${argument}`, given(undefined), TypeError, `${argument} ${NO_NULL}; got undefined`],
-      [`${argument} null`, given(null), TypeError, `${argument} must be given if statistics are; got null`],
-      [`${argument} of integers`, given(new Int32Array(3)), TypeError, `${argument} ${NO_NULL}; got Int32Array of 3`],
+      [`${argument} null`, given(null), TypeError, `${argument} ${NO_NULL}; got null`],
+      [`${argument} of integers`, given(new Int32Array(3)), TypeError, `${argument} ${NO_NULL}; got an Int32Array of length 3`],
       [
         `${argument} too long`,
         given(zeros(4)),
@@ -529,10 +545,10 @@ const GRADIENT_CASES = [
     `a variance below −epsilon, training ${training}`,
     { options: { statistics: { mean: three, variance: [1, -0.5, 1] }, training } },
     RangeError,
-    'statistics.variance must be −epsilon or more; got -0.5 in channel 1, with epsilon 0.00001',
+    'statistics.variance must be at least -epsilon; got -0.5 in channel 1, with epsilon 0.00001',
   ]),
 
-  ['out an array', { options: { out: [] } }, TypeError, `${OUT}; got array of 0`],
+  ['out an array', { options: { out: [] } }, TypeError, `${OUT}; got an array of length 0`],
   ['out null', { options: { out: null } }, TypeError, `${OUT}; got null`],
   [
     'out too short',
@@ -546,12 +562,12 @@ const GRADIENT_CASES = [
     RangeError,
     'out.shape must equal X.shape, [2, 3, 2, 2]; got [24, 1]',
   ],
-  ['out X’s own data', { options: { out: X.data } }, RangeError, 'out must not overlap X; got memory that does'],
+  ['out X’s own data', { options: { out: X.data } }, RangeError, 'out must not overlap X; got overlapping memory'],
   [
     'out gradOutput’s own data, X being the same',
     { gradOutput: X, options: { out: X } },
     RangeError,
-    'out must not overlap X; got memory that does',
+    'out must not overlap X; got overlapping memory',
   ],
 ];
 
@@ -559,12 +575,12 @@ const GRADIENT_CASES = [
 const MOMENTS_CASES = [
   ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
   ['X too short', { X: { data: X.data, shape: [5, 5] } }, RangeError, 'X.data must hold 25 values for shape [5, 5]; got 24'],
-  ['options null', { options: null }, TypeError, 'options must be an object, { axis } or empty; got null'],
+  ['options null', { options: null }, TypeError, 'options must be an object with no properties other than axis; got null'],
   [
     'an unknown option',
     { options: { relu: true } },
     TypeError,
-    'options must be an object, { axis } or empty; got the unknown option "relu"',
+    'options must be an object with no properties other than axis; got the property "relu"',
   ],
   ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
   ['half an axis', { options: { axis: 0.5 } }, RangeError, `axis ${AXIS}; got 0.5`],
@@ -576,7 +592,7 @@ for (const [functionName, make, cases] of [
   ['batchNormalizationGradient', gradientCall, GRADIENT_CASES],
   ['moments', momentsCall, MOMENTS_CASES],
 ])
-  for (const [name, replaced, Kind, message] of cases)
+  for (const [name, replaced, ErrorType, message] of cases)
     test(`${functionName}: ${name}`, () => {
       const written = { out: new Float32Array(24).fill(7) };
       if (make === call) written.statistics = { mean: zeros(3).fill(7), variance: zeros(3).fill(7) };
@@ -585,7 +601,7 @@ for (const [functionName, make, cases] of [
       const before = inputs.map((data) => data.slice());
       assert.throws(make(replaced, written), (error) => {
         assert.equal(error.message, `${functionName}: ${message}`);
-        return error.constructor === Kind;
+        return error.constructor === ErrorType;
       });
       for (const data of [written.out, written.statistics?.mean, written.statistics?.variance])
         assert.ok(data?.every((value) => value === 7) ?? true, 'nothing is written');
@@ -594,7 +610,7 @@ for (const [functionName, make, cases] of [
       });
     });
 
-test('adjacent memory is no overlap', () => {
+test('adjacent memory does not overlap', () => {
   floats(0, 24).set(X.data);
   const statistics = { mean: doubles(192, 3), variance: doubles(216, 3) };
   call({ X: inMemory, gamma: doubles(240, 3), options: { out: floats(96, 24), statistics } })();

@@ -20,19 +20,20 @@ function probe(name, shape) {
 }
 
 probe('one value', [1, 1, 1, 1]);
-for (const width of [2, 3, 4, 5, 7, 8, 9]) probe('about the vector width along a slab', [1, 3, 1, width]);
-for (const channels of [1, 2, 3, 4, 5, 7, 8, 9]) probe('about the vector width across channels', [6, channels, 1, 1]);
-for (const width of [15, 16, 17, 31, 32, 33]) probe('about the unrolled loops and the smaller trees', [2, 3, 1, width]);
-for (const width of [63, 64, 65, 127, 128, 129, 124, 191]) probe('about the tree of 64', [2, 3, 1, width]);
-for (const batch of [1, 2, 3, 4, 5, 7, 8, 9]) probe('about the quad of rows', [batch, 5, 2, 1]);
-for (const spatial of [30, 31, 32, 33]) probe('about the change of layout by positions', [40, 3, spatial, 1]);
-for (const batch of [1, 2, 3, 4, 5]) probe('about the change of layout by batch', [batch, 3, 3, 3]);
+for (const width of [2, 3, 4, 5, 7, 8, 9]) probe('around the vector width, along a slab', [1, 3, 1, width]);
+for (const channels of [1, 2, 3, 4, 5, 7, 8, 9]) probe('around the vector width, across channels', [6, channels, 1, 1]);
+for (const width of [15, 16, 17, 31, 32, 33])
+  probe('around the lengths of the unrolled loops and of the smaller trees', [2, 3, 1, width]);
+for (const width of [63, 64, 65, 127, 128, 129, 124, 191]) probe('around the tree of 64 values', [2, 3, 1, width]);
+for (const batch of [1, 2, 3, 4, 5, 7, 8, 9]) probe('around groups of four rows', [batch, 5, 2, 1]);
+for (const spatial of [30, 31, 32, 33]) probe('around the number of positions at which the layout changes', [40, 3, spatial, 1]);
+for (const batch of [1, 2, 3, 4, 5]) probe('around the batch size at which the layout changes', [batch, 3, 3, 3]);
 for (const prime of [2, 3, 5, 7, 11, 13, 29, 31, 37, 61, 67, 127, 131, 251, 509])
   probe('a prime number of positions', [3, 2, prime, 1]);
-for (const width of [4095, 4096, 4097, 8191, 8192, 8193]) probe('about a block of a slab', [2, 2, 1, width]);
-for (const width of [511, 512, 513]) probe('about the change to blocks of several slabs', [9, 2, 1, width]);
-for (const batch of [7, 8, 9, 15, 16, 17]) probe('about a block of short slabs', [batch, 3, 6, 7]);
-for (const batch of [255, 256, 257, 511, 512, 513]) probe('about a block of columns', [batch, 5, 3, 1]);
+for (const width of [4095, 4096, 4097, 8191, 8192, 8193]) probe('around the length of a block in a slab', [2, 2, 1, width]);
+for (const width of [511, 512, 513]) probe('around the length below which a block has several slabs', [9, 2, 1, width]);
+for (const batch of [7, 8, 9, 15, 16, 17]) probe('around the number of rows in a block of short slabs', [batch, 3, 6, 7]);
+for (const batch of [255, 256, 257, 511, 512, 513]) probe('around the number of rows in a block of columns', [batch, 5, 3, 1]);
 probe('one position', [64, 33, 1, 1]);
 probe('49 positions', [8, 20, 7, 7]);
 probe('one channel', [4, 1, 19, 23]);
@@ -40,7 +41,7 @@ probe('2048 channels', [3, 2048, 2, 2]);
 probe('2048 channels of slabs', [2, 2048, 7, 5]);
 probe('a batch of one', [1, 40, 13, 11]);
 probe('a batch of one, one position', [1, 100, 1, 1]);
-probe('rows whose cache lines do not line up', [5, 3, 225, 15]);
+probe('rows that start at different places in a cache line', [5, 3, 225, 15]);
 
 /** The plan of a call on a shape with the full work area, as js/kernel.js makes it. */
 function planOf([batch, channels, height, width], training = true) {
@@ -50,7 +51,7 @@ function planOf([batch, channels, height, width], training = true) {
   return plan;
 }
 
-test('a tile, and one value more or less: several ranges of channels', () => {
+test('several ranges of channels that fill a tile exactly, or with one position more or less', () => {
   for (const spatial of [1023, 1024, 1025]) {
     const shape = [8, 65, spatial, 1];
     assert.ok(planOf(shape).range < 65 && planOf(shape).resident);

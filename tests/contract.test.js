@@ -1,4 +1,4 @@
-/* The promises of the call in addition to its numbers: the return values, unchanged arguments, and the places where X and out may lie. */
+/* A call's promises other than correct numbers: its return values, unchanged arguments, and where X and out may be in memory. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -16,7 +16,7 @@ const training = [gamma, beta, runningMean, runningVar, 0.3, 1e-3, true];
 const inference = [gamma, beta, runningMean, runningVar, 0.3, 1e-3, false];
 const expected = { training: batchNormalization(X, ...training), inference: batchNormalization(X, ...inference) };
 
-test('the results are right to begin with', () => {
+test('the results that the other tests expect are correct', () => {
   checkCall(X, training);
   checkCall(X, inference);
 });
@@ -29,13 +29,13 @@ test('momentum is the weight of the old value', () => {
   assert.deepEqual([replaced[1].data, replaced[2].data], [fresh[1].data, fresh[2].data]);
 });
 
-test('absent running statistics start at mean 0 and variance 1', () => {
+test('if no running statistics are passed, they start at mean 0 and variance 1', () => {
   const absent = batchNormalization(X, null, null, null, null, 0.4);
   const given = batchNormalization(X, null, null, new Float32Array(5), new Float32Array(5).fill(1), 0.4);
   assert.deepEqual(absent, given);
 });
 
-test('gamma and beta null are 1 and 0', () => {
+test('null means 1 for gamma and 0 for beta', () => {
   assert.deepEqual(batchNormalization(X, null, null), batchNormalization(X, new Float32Array(5).fill(1), new Float32Array(5)));
 });
 
@@ -119,7 +119,7 @@ for (const mode of ['training', 'inference']) {
     assert.deepEqual([output, mean, variance], expected[mode]);
   });
 
-  test(`out as a tensor is what is returned, ${mode}`, () => {
+  test(`if out is a tensor, the same object is returned, ${mode}`, () => {
     const out = { data: new Float32Array(X.data.length), shape: [...shape] };
     const [output] = batchNormalization(X, ...args, { out });
     assert.equal(output, out);
@@ -136,7 +136,7 @@ for (const mode of ['training', 'inference']) {
     assertSameBits(view, expected[mode][0].data);
   });
 
-  test(`X and out at odd offsets of larger buffers, ${mode}`, () => {
+  test(`X and out at various offsets in larger buffers, ${mode}`, () => {
     for (const offset of [1, 2, 3, 5, 16, 17]) {
       const data = new Float32Array(X.data.length + 40).subarray(offset, offset + X.data.length);
       data.set(X.data);
@@ -161,7 +161,7 @@ for (const mode of ['training', 'inference']) {
     assertSameBits(data, expected[mode][0].data);
   });
 
-  test(`repeated calls give the same, whatever was called in between, ${mode}`, () => {
+  test(`repeated calls give the same results, whatever was called in between, ${mode}`, () => {
     for (let k = 0; k < 20; k++) {
       batchNormalization(normalTensor([1 + k, 1 + (k % 3), 1 + (k % 7), 5], k), null, null);
       assert.deepEqual(batchNormalization(X, ...args), expected[mode]);
@@ -234,13 +234,13 @@ test('empty tensors', () => {
   }
 });
 
-test('linear memory is 8 MB at most, and repeated calls do not leak', async () => {
+test('the kernel’s memory is 8 MB at most, and repeated calls do not leak', async () => {
   assert.ok(load().buffer.byteLength <= 8 << 20);
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc');
   const large = normalTensor([8, 16, 64, 65]);
   const out = new Float32Array(large.data.length);
-  /* The least of a few readings, since buffers are freed some time after their arrays were collected. */
+  /* The smallest of several readings, since buffers are freed some time after their arrays are collected. */
   const held = async () => {
     let least = Infinity;
     for (let k = 0; k < 10; k++) {

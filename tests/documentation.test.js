@@ -12,7 +12,7 @@ const read = (file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf
 
 /**
  * Compares an expression's value with the comment after it.
- * @param {any} actual @param {string} text numbers, or a string @param {'about' | 'exact' | 'string'} how 'about': to the digits given
+ * @param {any} actual @param {string} text numbers, or a string @param {'about' | 'exact' | 'string'} how 'about' compares the digits that the text has
  */
 function hold(actual, text, how) {
   if (how === 'string') return assert.equal(actual, text);
@@ -73,7 +73,7 @@ const exampleIn = (comment, name) =>
   (comment?.match(/@example\n([\s\S]*?)\*\//) ?? assert.fail(`${name} has no example`))[1].replace(/^ \* ?/gm, '');
 
 const comments = commentsOf('js/index.js', 'js/arena.js', 'js/fold.js', 'js/moments.js');
-/** Exports whose examples have no such comments. */
+/** Exports whose examples have no values in their comments. */
 const NO_NUMBERS = ['Arena', 'backend', 'initialize'];
 
 for (const [name, exported] of Object.entries(batchnorm))
@@ -81,12 +81,12 @@ for (const [name, exported] of Object.entries(batchnorm))
     const comment = comments.get(name);
     const asserted = runExample(exampleIn(comment, name));
     assert.ok(asserted > 0 || NO_NUMBERS.includes(name), 'the example shows no result');
-    // In a class, the methods have them.
+    // In a class, the methods have the @throws.
     if (name !== 'backend' && !/^class/.test(exported)) assert.match(comment, /@throws/);
     if (name in plain) assert.equal(runExample(exampleIn(comment, name), plain), asserted);
   });
 
-test('batchnorm/js exports the same functions without WebAssembly, and points to the main entry for its documentation', () => {
+test('batchnorm/js exports the same functions except those for WebAssembly, and refers to the main entry for documentation', () => {
   const ofKernel = ['Arena', 'backend', 'initialize'];
   assert.deepEqual([...Object.keys(plain), ...ofKernel].sort(), Object.keys(batchnorm).sort());
   const own = commentsOf('js/index-plain.js');
@@ -122,7 +122,7 @@ test('the README is short, and its CDN line names a file of this version', () =>
   const { version } = JSON.parse(read('package.json'));
   for (const page of ['README.md', 'docs/getting-started.md']) {
     const [, wanted, file] = read(page).match(/cdn\.jsdelivr\.net\/npm\/batchnorm@([\d.]+)\/([\w./]+)/);
-    assert.ok(version.startsWith(`${wanted}.`), `${page} takes ${wanted} from the CDN`);
+    assert.ok(version.startsWith(`${wanted}.`), `${page} loads version ${wanted} from the CDN`);
     read(file);
   }
 });
@@ -154,14 +154,14 @@ test('links in the README and the docs lead to packed files, or are absolute and
       const [path, anchor] = link.split('#');
       const target = path ? posix.join(posix.dirname(page), path) : page;
       assert.ok(packed.includes(target), `${page}: ${link} is not packed`);
-      if (anchor) assert.ok(anchorsIn(target).includes(anchor), `${page}: ${link} has no such heading`);
+      if (anchor) assert.ok(anchorsIn(target).includes(anchor), `${page}: ${link} leads to no heading`);
     }
   }
 });
 
 test('the comparison, its plots and the README’s table match the results (if not, run node bench/peers/write.js)', () => {
   for (const [file, text] of Object.entries(pages())) {
-    assert.ok(read(file) === text, `${file} is not what the results say`);
+    assert.ok(read(file) === text, `${file} does not match the results`);
     // Wrong units look like 1.53e+3 ms or -962.6 kB.
     assert.doesNotMatch(text, /\de[+-]?\d+ (?:kB|MB|MiB|ns|µs|ms|s)\b/);
     assert.doesNotMatch(text, /(?:^|[\s|])[-−]\d[\d.]* (?:kB|MB|MiB|ns|µs|ms|s)\b/m);

@@ -1,5 +1,5 @@
-/* Calls that fail on the way: memory runs out, the stack overflows, or the program around them is terminated. Such a call throws the
- * error that stopped it, or gives the right result. The next call gives the right result.
+/* Calls that are interrupted: memory runs out, the stack overflows, or the program is terminated. Such a call throws the error that
+ * stopped it, or gives the right result. The next call gives the right result.
  *
  * All memory is allocated before anything is written. A call that an overflow or a termination stops while it computes may leave `out`
  * and `statistics` half written, but nothing else. Even then, a layer stays as it was. */
@@ -73,15 +73,15 @@ function instrument() {
   return faults;
 }
 
-/** The faults that stop calls, and where. `known` recognizes the error of a fault. */
+/** The faults, each with the points at which it can stop a call. `known` recognizes the error of a fault. */
 const STOPS = {
-  'no memory': {
+  'lack of memory': {
     points: /memory|view/,
     code: "() => { throw new RangeError('Array buffer allocation failed') }",
     known: (error) =>
-      /^RangeError: (Array buffer allocation failed|Arena: bytes must be available as memory; got \d+)$/.test(String(error)),
+      /^RangeError: (Array buffer allocation failed|Arena: bytes must fit in the available memory; got \d+)$/.test(String(error)),
   },
-  'an overflow': {
+  'a simulated stack overflow': {
     points: /kernel/,
     code: "() => { throw new RangeError('Maximum call stack size exceeded') }",
     known: (error) => String(error) === 'RangeError: Maximum call stack size exceeded',
@@ -92,11 +92,11 @@ const STOPS = {
     timeout: 3,
     known: (error) => error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT',
   },
-  'the end of the stack': {
+  'a real stack overflow': {
     points: /./,
     code: "() => { throw new RangeError('Maximum call stack size exceeded') }",
     real: true,
-    // In a regular expression, an overflow is a SyntaxError.
+    // While a regular expression is compiled, an overflow is reported as a SyntaxError.
     known: (error) => /^(Range|Syntax)Error: .*Maximum call stack size exceeded$/.test(String(error)),
   },
 };
@@ -110,7 +110,7 @@ function near(call, frames) {
     try {
       dive();
     } catch {
-      // The end of the stack. The call is made on the way back.
+      // The stack is full. The call is made while it unwinds.
     }
     if (--left !== 0) return;
     try {
@@ -125,7 +125,7 @@ function near(call, frames) {
 
 const scripts = new Map();
 
-/** A context with an entry of the package, of which nothing has been called yet. */
+/** A context with an entry of the package, none of whose functions has been called. */
 function makeContext(entry, stop) {
   const context = vm.createContext({ binary });
   const inside = (code) => {
@@ -154,7 +154,7 @@ function makeContext(entry, stop) {
   return { batchnorm, inside, attempt, nearby };
 }
 
-/** A list of the kinds of errors, each with the first place. */
+/** A list of the kinds of errors: where each occurred first, and how often. */
 function makeList() {
   const wrong = {};
   return {
@@ -179,8 +179,8 @@ function digest(...values) {
 }
 
 /**
- * Runs in a context. Returns calls of every function as { name, call, writes, still }, and `held`, which is all arrays. `writes` are the
- * arrays that a stopped call may leave half written; `still` returns the state that no failure may change.
+ * Runs in a context. Returns calls of every function as { name, call, writes, still }, and `held`, all arrays that they use. `writes`
+ * returns the arrays that a stopped call may leave half written; `still` returns the state that no failure may change.
  */
 function callsOf(batchnorm) {
   const { Arena, BatchNorm, backend, batchNormalization, batchNormalizationGradient, fold, initialize, mergeMoments, moments } =
@@ -262,7 +262,7 @@ function callsOf(batchnorm) {
     add('backend', () => backend());
   }
 
-  // Slabs; columns, too few values for the kernel; several ranges of channels in the kernel.
+  // Slabs; columns, with too few values for the kernel; several ranges of channels, only with the kernel.
   for (const shape of [[2, 3, 9, 9], [40, 3], ...(Arena ? [[2, 12000]] : [])]) {
     const channels = shape[1];
     const [X, Y, G, inPlace, over] = [0, 1, 2, 3, 4].map((k) => tensor(shape, k));
@@ -336,7 +336,7 @@ function callsOf(batchnorm) {
   return { calls, held };
 }
 
-/** One call for each half of the kernel, to follow another call. */
+/** A call of each half of the kernel. It runs after another call, to check that later calls are right. */
 const PROBE = `(() => {
   const X = { data: Float32Array.from({ length: 800 }, (_, i) => Math.sin(i)), shape: [5, 4, 40] };
   return (() => [batchnorm.batchNormalization(X, [1, 2, 3, 4], null), batchnorm.batchNormalizationGradient(X, X)]);
@@ -345,14 +345,14 @@ const PROBE = `(() => {
 const bytesOf = ({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength);
 
 for (const [entry, name] of [
-  ['batchnorm', 'no memory'],
-  ['batchnorm', 'an overflow'],
+  ['batchnorm', 'lack of memory'],
+  ['batchnorm', 'a simulated stack overflow'],
   ['batchnorm', 'termination'],
-  ['batchnorm', 'the end of the stack'],
-  ['batchnorm/js', 'no memory'],
-  ['batchnorm/js', 'the end of the stack'],
+  ['batchnorm', 'a real stack overflow'],
+  ['batchnorm/js', 'lack of memory'],
+  ['batchnorm/js', 'a real stack overflow'],
 ])
-  test(`${entry}: ${name} at any point of any call leaves no trace`, () => {
+  test(`${entry}: ${name} at any point of any call does no lasting harm`, () => {
     const stop = STOPS[name];
     // One context in which no call fails, and one in which every call does.
     const [smooth, rough] = [0, 1].map(() => {
@@ -371,7 +371,7 @@ for (const [entry, name] of [
       const stillness = digest(still());
       const before = rough.held.map((data) => data.slice());
       const strike = (at) => {
-        // V8 does not call a function for the first time this close to the end of the stack, so simulated overflows come before.
+        // This close to the end of the stack, V8 cannot call a function for the first time, so the first overflow is simulated.
         if (stop.real && at > 1) return rough.nearby(call, 4 * at);
         return rough.attempt(call, at <= expected.points ? at : 0);
       };
@@ -385,17 +385,17 @@ for (const [entry, name] of [
         if (!stop.known(error)) note(error);
         for (const [k, data] of rough.held.entries()) {
           if (bytesOf(data).equals(bytesOf(before[k]))) continue;
-          if (kind === 'memory' || !written.includes(data)) note('something is written');
+          if (kind === 'memory' || !written.includes(data)) note('an array has changed');
           data.set(before[k]);
         }
-        if (digest(still()) !== stillness) note('something has changed');
+        if (digest(still()) !== stillness) note('the state has changed');
         if (digest(rough.probe()) !== smooth.probed) note('the next call is wrong');
       }
     }
     wrong.check();
   });
 
-/** The least number of frames from the end of the stack at which V8 calls a function for the first time. */
+/** The smallest distance from the end of the stack, in frames, at which V8 can call a function for the first time. */
 function firstCallFrames() {
   for (let frames = 1; ; frames += 8) {
     const { inside, nearby } = makeContext('batchnorm', STOPS.termination);
@@ -403,7 +403,7 @@ function firstCallFrames() {
   }
 }
 
-/** Calls that make the kernel or a half of it: what runs before, and the call. */
+/** First calls, which make the kernel or half of it: code that runs before, and the call. */
 const FIRST_CALLS = {
   'initialize with a module': ['', 'initialize(module)'],
   'a gradient': ['', 'batchNormalizationGradient(X, X)'],
@@ -415,7 +415,7 @@ const FIRST_CALLS = {
   ],
 };
 
-/** Makes the engine reject the embedded binaries, which are shorter than a module that is given. */
+/** Makes the engine reject the embedded binaries. They are recognized by their length: batchnorm.wasm is longer. */
 const DENIED = `
   const { Module } = WebAssembly;
   const construct = (_, args) => {
@@ -426,11 +426,11 @@ const DENIED = `
 
 for (const [name, stop] of Object.entries(STOPS))
   test(`${name} at any point of a first call does no lasting harm`, () => {
-    /** A context for a first call; `before` runs before everything. */
+    /** A context for a first call; `before` runs before everything else. */
     const start = ([prepare, first], before = '') => {
       const made = makeContext('batchnorm', {
         ...stop,
-        points: name === 'no memory' ? stop.points : /memory|kernel/,
+        points: name === 'lack of memory' ? stop.points : /memory|kernel/,
         timeout: stop.timeout && 20,
       });
       made.inside(before);
@@ -454,9 +454,9 @@ for (const [name, stop] of Object.entries(STOPS))
       if (!codes[1].startsWith('initialize')) right.push(digest(plain.call()));
       const [forward, gradient] = smooth.probe();
       const probed = digest([forward, gradient]);
-      // If memory runs out, the kernel counts as unavailable: both halves, or the gradient's.
+      // If memory runs out, the kernel counts as unavailable: both halves, or only the gradient's.
       const after = [probed];
-      if (name === 'no memory') after.push(digest([forward, refused[1]]), digest(refused));
+      if (name === 'lack of memory') after.push(digest([forward, refused[1]]), digest(refused));
       for (let at = 1, passed = 0; passed < (stop.real ? 6 : 1); at++) {
         const { attempt, batchnorm, call, nearby, probe } = start(codes);
         const { error, result, kind } = stop.real ? nearby(call, floor + 3 * at) : attempt(call, at <= points ? at : 0);
@@ -465,14 +465,14 @@ for (const [name, stop] of Object.entries(STOPS))
         if (error ? !stop.known(reason) : !right.includes(digest(result))) note(error ?? 'a wrong result');
         if (!after.includes(digest(probe()))) note('the next call is wrong');
         batchnorm.initialize();
-        if (batchnorm.backend() !== 'wasm-simd' || digest(probe()) !== probed) note('plain JavaScript computes');
+        if (batchnorm.backend() !== 'wasm-simd' || digest(probe()) !== probed) note('the kernel is not used after initialize');
         passed = error || kind ? 0 : passed + 1;
       }
     }
     wrong.check();
   });
 
-/** A call that checks its own results and changes nothing. */
+/** Makes a function that calls the package and returns a hash of the results. */
 function makeProbe({ batchNormalization, batchNormalizationGradient }) {
   const X = normalTensor([6, 5, 9, 9], 3, 10);
   const gradOutput = normalTensor(X.shape, 4);
@@ -480,7 +480,7 @@ function makeProbe({ batchNormalization, batchNormalizationGradient }) {
 }
 
 for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js': plain })) {
-  test(`${entry}: calls after one that vm stopped at any moment are right`, () => {
+  test(`${entry}: after vm stops a call at any moment, the next calls give the right results`, () => {
     const { BatchNorm, batchNormalization, batchNormalizationGradient } = batchnorm;
     const probe = makeProbe(batchnorm);
     const probed = probe();
@@ -497,7 +497,7 @@ for (const [entry, batchnorm] of Object.entries({ batchnorm: wasm, 'batchnorm/js
       [() => batchNormalizationGradient(large, large, { out, beta: null, relu: true }), [3, 7, 13]],
     ])
       for (const timeout of times) {
-        // The context calls the package outside of it.
+        // The code in the context calls the package, which is outside of it.
         assert.throws(() => vm.runInNewContext('for (;;) call()', { call }, { timeout }), {
           code: 'ERR_SCRIPT_EXECUTION_TIMEOUT',
         });
@@ -649,7 +649,7 @@ test('the memory of an arena cannot be detached', () => {
     try {
       take();
     } catch {
-      // Rejected, or unknown to this Node.
+      // It is rejected, or this Node does not have the method.
     }
     assert.equal(buffer.byteLength > 0 && X.data.length, given.data.length);
     assert.equal(digest(wasm.batchNormalization(X, null, null)), expected);
@@ -660,7 +660,7 @@ test('the memory of an arena cannot be detached', () => {
 });
 
 test('the program’s settings for stack traces change neither results nor errors', () => {
-  const calm = makeContext('batchnorm', STOPS['the end of the stack']);
+  const calm = makeContext('batchnorm', STOPS['a real stack overflow']);
   const probed = [calm.inside(PROBE)(), makeContext('batchnorm/js', STOPS.termination).inside(PROBE)()].map((result) =>
     digest(result),
   );
@@ -678,7 +678,7 @@ test('the program’s settings for stack traces change neither results nor error
       ['', probed[0]],
       [DENIED, probed[1]],
     ]) {
-      const { inside, nearby } = makeContext('batchnorm', STOPS['the end of the stack']);
+      const { inside, nearby } = makeContext('batchnorm', STOPS['a real stack overflow']);
       inside(denied);
       inside(code);
       const probe = inside(PROBE);

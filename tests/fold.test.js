@@ -74,7 +74,7 @@ test('a convolution with folded weights is the convolution followed by batch nor
   });
 });
 
-test('arguments may be bare or tensors, of any kind of numbers; results are new Float64Arrays', () => {
+test('arguments may be arrays or tensors, with any type of numbers; results are new Float64Arrays', () => {
   assert.equal(plainFold, fold);
   const [gamma, beta, mean, variance] = [
     [2, 1],
@@ -98,7 +98,7 @@ test('arguments may be bare or tensors, of any kind of numbers; results are new 
   assert.deepEqual(fold(null, null, [], []), [new Float64Array(0), new Float64Array(0)]);
 });
 
-test('a variance that is negative, 0, NaN or infinite gives what the formulas give, in its own channel only', () => {
+test('a mean or variance that is negative, 0, NaN or infinite gives the results of the formulas, in its own channel only', () => {
   const [scale, shift] = fold(null, [1, 1, 1, 1, 1], [0, 2, 2, Number.NaN, 1], [-0.75, -1, Infinity, 0, 0], 1);
   assert.deepEqual(scale, Float64Array.of(2, Infinity, 0, 1, 1));
   assert.deepEqual(shift, Float64Array.of(1, -Infinity, 1, Number.NaN, 0));
@@ -106,28 +106,28 @@ test('a variance that is negative, 0, NaN or infinite gives what the formulas gi
 
 test('errors name the wrong argument', () => {
   const two = [1, 2];
-  const array = 'be a Float32Array, a Float64Array or an array of numbers';
+  const array = 'be a Float32Array, Float64Array or array of numbers';
   for (const [args, ErrorType, message] of [
     [[undefined, null, two, two], TypeError, `gamma must ${array}; got undefined`],
     [[null, null, null, two], TypeError, `mean must ${array}; got null`],
     [[null, null, two], TypeError, `variance must ${array}; got undefined`],
-    [[null, null, new Int32Array(2), two], TypeError, `mean must ${array}; got Int32Array of 2`],
+    [[null, null, new Int32Array(2), two], TypeError, `mean must ${array}; got an Int32Array of length 2`],
     [[null, null, { data: 3, shape: [2] }, two], TypeError, `mean.data must ${array}; got 3`],
     [[null, null, { data: two }, two], TypeError, 'mean.shape must be an array; got undefined'],
     [[null, ['a', 2], two, two], TypeError, 'beta[0] must be a number; got "a"'],
-    [[null, null, two, [1]], RangeError, 'variance must hold 2 numbers, one per channel; got 1'],
-    [[[1], null, two, two], RangeError, 'gamma must hold 2 numbers, one per channel; got 1'],
+    [[null, null, two, [1]], RangeError, 'variance must hold 2 values, one per channel; got 1'],
+    [[[1], null, two, two], RangeError, 'gamma must hold 2 values, one per channel; got 1'],
     [
       [null, null, { data: [1, 2, 3, 4], shape: [2, 2] }, two],
       RangeError,
-      'mean.shape must be [C], or that among ones; got [2, 2]',
+      'mean.shape must be [C] or, for example, [1, C, 1, 1]; got [2, 2]',
     ],
-    [[null, null, two, { data: [1], shape: [1] }], RangeError, 'variance.data must hold 2 numbers, one per channel; got 1'],
-    [[null, null, { data: [1], shape: [2] }, two], RangeError, 'mean.data must hold 2 numbers, one per channel; got 1'],
-    [[null, null, two, [1, -1]], RangeError, 'variance must be −epsilon or more; got -1 in channel 1, with epsilon 0.00001'],
-    [[null, null, two, two, -1], RangeError, 'epsilon must be a finite number, 0 or more; got -1'],
-    [[null, null, two, two, Infinity], RangeError, 'epsilon must be a finite number, 0 or more; got Infinity'],
-    [[null, null, two, two, '0'], TypeError, 'epsilon must be a finite number, 0 or more; got "0"'],
+    [[null, null, two, { data: [1], shape: [1] }], RangeError, 'variance.data must hold 2 values, one per channel; got 1'],
+    [[null, null, { data: [1], shape: [2] }, two], RangeError, 'mean.data must hold 2 values, one per channel; got 1'],
+    [[null, null, two, [1, -1]], RangeError, 'variance must be at least -epsilon; got -1 in channel 1, with epsilon 0.00001'],
+    [[null, null, two, two, -1], RangeError, 'epsilon must be a finite number of at least 0; got -1'],
+    [[null, null, two, two, Infinity], RangeError, 'epsilon must be a finite number of at least 0; got Infinity'],
+    [[null, null, two, two, '0'], TypeError, 'epsilon must be a finite number of at least 0; got "0"'],
   ])
     assert.throws(() => fold(...args), { name: ErrorType.name, message: `fold: ${message}` });
 });

@@ -1,11 +1,11 @@
 /* Golden bits: groups of problems that reach every path of the kernels and of plain JavaScript, and a hash of the results of each group.
- * golden-hashes.js holds the promised hashes. This file also runs in pages and old engines, so it imports only plain code, and makes its
- * data with additions and multiplications alone, since sines and logarithms differ between engines. */
+ * golden-hashes.js holds the promised hashes. This file also runs in pages and old engines, so it imports only code that does, too. It
+ * makes its data with additions and multiplications alone, since sines and logarithms differ between engines. */
 import { parametersFor, seeded, sizeOf, tensor } from './data.js';
 
 /* ---- data ---------------------------------------------------------------------------------------------------------- */
 
-/** 2 to the power k, an integer. */
+/** 2 to the power of k, an integer. */
 const power = (k) => (k < 0 ? power(k + 1) / 2 : k > 0 ? power(k - 1) * 2 : 1);
 
 /** Values around a center; most are close to it. */
@@ -21,8 +21,8 @@ const usual = (shape, seed, center = 3, deviation = 2) => ({
 });
 
 /**
- * X and gradOutput with magnitudes from 2⁻²⁰ to 2²⁰, whose sums, and the sum of whose products, cancel in each channel. Little more than
- * rounding errors is left of these, so that another order of additions changes every digit.
+ * X and gradOutput with magnitudes from 2⁻²⁰ to 2²⁰. In each channel, the values of X, those of gradOutput and their products cancel
+ * when they are added. Little more than rounding errors remains, so a different order of additions changes every digit.
  */
 function wide(shape, seed) {
   const next = seeded(seed);
@@ -49,8 +49,8 @@ function wide(shape, seed) {
 
 /**
  * X with values of about 2^first at the start of a block (0 if `first` is null) and about 2^rest elsewhere. Its mean is close to 0, since
- * one of every two rows is the other's negative. The start is one row in columns, where the batch is odd, and 8 positions in slabs, or 7
- * in every second channel.
+ * every second row is the negative of the one before it. In columns, the start is one row, and the batch is odd. In slabs, the start is
+ * 8 positions, or 7 in every second channel.
  */
 function starting({ shape, columns }, seed, first, rest) {
   const next = seeded(seed);
@@ -90,7 +90,7 @@ function problem({ X, gradOutput }, options = {}) {
 /** Without relu and with it. */
 const both = (data, options) => [false, true].map((relu) => problem(data, { ...options, relu }));
 
-/** Numbers per channel: all the same, or each its own. */
+/** One number per channel: the same for all, or the result of a function of the channel. */
 const fill = ({ shape }, number) =>
   Float64Array.from({ length: shape[1] }, (_, c) => (typeof number === 'function' ? number(c) : number));
 
@@ -100,7 +100,8 @@ const ofShapes = (shapes) =>
 
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, k) => from + k);
 
-/** Both layouts, with and without values left after the last vector. In slabs of 8 or 64 positions and more, the first values matter. */
+/** Both layouts, with and without values left after the last vector. In slabs of at least 8 or 64 positions, the first values decide
+ * whether double is used. */
 const SHAPES = [
   { shape: [2, 4, 8, 9], columns: false },
   { shape: [2, 3, 7, 9], columns: false },
@@ -112,7 +113,7 @@ const SHAPES = [
 /** Problems for each of these shapes. */
 const ofEach = (make) => SHAPES.flatMap((layout, k) => make(layout, k));
 
-/** The same for each of these exponents of 2. */
+/** Problems for each of these shapes and each exponent of 2 in a range. */
 const around = (from, to, make) => ofEach((layout, k) => range(from, to).flatMap((exponent) => make(layout, exponent, 10 * k)));
 
 /** Random shapes: both layouts, tiny or not, some with channels last. The smaller ones are also checked against docs/numerics.md. */
@@ -157,7 +158,7 @@ function halfway(shape, seed) {
       std = Math.sqrt(variance[c]);
       gammaOfScale[c] = middle * std;
     } while (Math.fround(gammaOfScale[c] * (1 / std)) === Math.fround(gammaOfScale[c] / std));
-    // In the last image, at a different place per channel.
+    // The deviation of a value in the last image, at a different position in each channel.
     const deviation = data.X.data[((batch - 1) * channels + c + 1) * spatial - 1 - (c % spatial)] - mean[c];
     gamma[c] = (5 * std) / deviation;
     do {
@@ -188,7 +189,7 @@ const STEPS = {
  * A named group of problems, which are made when they are first used.
  * @param {string} name @param {() => any[]} make
  * @param {{ steps?: string[], large?: boolean }} [options] steps to take (default: all); whether the problems are too large for the arena
- *   here
+ *   of hashesOf
  */
 function group(name, make, { steps = Object.keys(STEPS), large = false } = {}) {
   let problems = null;
@@ -204,7 +205,7 @@ function group(name, make, { steps = Object.keys(STEPS), large = false } = {}) {
 /** Tensors that never use the kernel. */
 export const TINY = group('up to 128 values', () => drawn().filter(({ X }) => X.data.length <= 128));
 
-/** Groups in both of the following. */
+/** Groups for both the kernel and plain JavaScript. */
 const BOTH = [
   group('means far from zero', () => {
     const shape = [3, 60, 1, 35];
@@ -217,7 +218,7 @@ const BOTH = [
         ...both(usual(shape, k, -3e4, 1e-3)),
         ...both(usual(shape, k, 3e7, 40)),
       ]),
-      // In double; also with gradients close to X's deviations, so that the input gradients are small.
+      // Computed in double; also with gradients close to X's deviations, so that the input gradients are small.
       problem({ X, gradOutput }, { gamma, beta }),
       problem({ X, gradOutput: nearly }, { gamma, beta }),
     ];
@@ -294,7 +295,7 @@ const BOTH = [
   group('shapes drawn at random', () => drawn().filter(({ X }) => X.data.length > 128)),
   TINY,
   group('12 MB', () => [problem(usual([3, 4, 500, 501], 99))], { steps: ['training'], large: true }),
-  // Together with its gradients, more than the kernel's memory.
+  // X and its gradients together are larger than the kernel's memory.
   group('two of 4 MB', () => [problem(usual([1, 1, 1100, 1000], 100))], { steps: ['gradient'], large: true }),
 ];
 

@@ -1,5 +1,5 @@
 /* Users may have stored results, so their bits are promised: the results of golden.js have the hashes of golden-hashes.js, wherever the
- * tensors lie. If a change is meant to give other bits, run node tests/golden-write.js, which writes the new hashes. */
+ * tensors lie. If a change is meant to give different bits, run node tests/golden-write.js, which writes the new hashes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as library from '../js/index.js';

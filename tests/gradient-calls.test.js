@@ -1,5 +1,5 @@
-/* The promises of the gradient's call in addition to its numbers: the same bits wherever tensors lie and whatever the size of the memory,
- * the return values, what is read and written, and what is left unchanged. */
+/* The promises of the gradient's call other than correct numbers: the same bits wherever tensors are and whatever the size of the
+ * memory, its return values, which arguments it reads and writes, and that it changes nothing else. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as batchnorm from '../js/index.js';
@@ -110,7 +110,7 @@ function* shapes(count) {
   yield* randomShapes(60, count);
 }
 
-test('a call in an arena, in place, half in an arena, or from arena to arena gives the bits of a call by copies', () => {
+test('calls in an arena, in place, partly in an arena, or from arena to arena give the same bits as calls that copy', () => {
   const arena = new Arena(16 << 20);
   const other = new Arena(16 << 20);
   let seed = 0;
@@ -141,7 +141,7 @@ test('a call in an arena, in place, half in an arena, or from arena to arena giv
       check('out alone in the arena', gradOutput, X, out);
       check('X alone in the arena', gradOutput, inside, outside());
       check('gradOutput alone in the arena', g, X, outside());
-      check('each in another memory', move(other, gradOutput), inside, outside());
+      check('each in a different memory', move(other, gradOutput), inside, outside());
       check('into another arena', g, inside, other.tensor(shape));
       const own = { data: gradOutput.data.slice(), shape };
       check('in place, X in the arena', own, inside, own);
@@ -250,7 +250,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
       const options = { gamma, statistics, epsilon: 1e-3, training };
       const expected = batchNormalizationGradient(masked, X, options);
       assertSame(batchNormalizationGradient(gradOutput, X, { ...options, beta, relu: true }), expected, `training ${training}`);
-      // A beta of null is 0, even if it is given as a key; without relu beta is ignored.
+      // null means a beta of 0. Without relu, beta is ignored.
       const zero = batchNormalizationGradient(gradOutput, X, { ...options, beta: new Float32Array(shape[1]), relu: true });
       assertSame(batchNormalizationGradient(gradOutput, X, { ...options, beta: null, relu: true }), zero, 'beta null');
       const ignored = batchNormalizationGradient(gradOutput, X, { ...options, beta: 'ignored' });
@@ -258,7 +258,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     }
   });
 
-  each('statistics saved by the forward call give the same as statistics from X', (shape) => {
+  each('statistics saved by the forward call give the same results as statistics computed from X', (shape) => {
     for (const mean of [0, 1e6]) {
       const X = normalTensor(shape, 7, mean, 2);
       const gradOutput = normalTensor(shape, 8, 0.5);
@@ -268,14 +268,14 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
       const options = { gamma, epsilon: 1e-3 };
       const given = batchNormalizationGradient(gradOutput, X, { ...options, statistics });
       const computed = batchNormalizationGradient(gradOutput, X, options);
-      // gradBeta is the sum of gradOutput alone. The others may be rounded differently, since one double does not hold the whole mean.
+      // gradBeta is the sum of gradOutput alone. The other results may be rounded differently, since one double does not hold the whole mean.
       assertSameBits(given[2].data, computed[2].data);
       const isPlain = name !== 'batchnorm' || X.data.length <= 128;
       for (const results of [given, computed]) assertGradientWithinBounds(gradOutput, X, options, results, isPlain);
     }
   });
 
-  each('null and undefined are the defaults', (shape) => {
+  each('null and undefined mean the defaults', (shape) => {
     const { gradOutput, X } = callOf(shape, 'training');
     const channels = shape[1];
     const expected = batchNormalizationGradient(gradOutput, X);
@@ -291,7 +291,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
       assert.deepEqual(batchNormalizationGradient(gradOutput, X, options), expected, JSON.stringify(options));
   });
 
-  each('out receives the gradient and is returned; without one, all results are new', (shape) => {
+  each('out receives the gradient and is returned; without out, all results are new', (shape) => {
     const { gradOutput, X, options } = callOf(shape, 'training');
     const [expected, ...parameters] = batchNormalizationGradient(gradOutput, X, options);
     assert.deepEqual(expected.shape, shape);
@@ -309,7 +309,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
       assert.equal(result.data, out);
       assertSameBits(out, expected.data);
     }
-    // gradOutput's own memory: as an array, as a tensor, or in another view.
+    // out may be gradOutput's own memory: as an array, as a tensor, or in another view.
     for (const form of [(data) => data, (data) => ({ data, shape }), (data) => new Float32Array(data.buffer)]) {
       const data = gradOutput.data.slice();
       batchNormalizationGradient({ data, shape }, X, { ...options, out: form(data) });
@@ -336,7 +336,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     const { gradOutput, X, options } = callOf(shape, 'training, statistics, relu');
     const expected = batchNormalizationGradient(gradOutput, X, { ...options, epsilon: 1e-3, training: true, axis: -3 });
     const counts = new Map();
-    /** Counts reads; those after the first give something else. */
+    /** Counts reads; those after the first return undefined. */
     const once = (label, object) =>
       new Proxy(object, {
         get(target, key) {
@@ -387,7 +387,7 @@ for (const [name, { batchNormalization, batchNormalizationGradient }] of Object.
     assert.ok(out.every((value) => value === 0));
   });
 
-  each('repeated calls give the same, whatever was called in between', (shape) => {
+  each('repeated calls give the same results, whatever was called in between', (shape) => {
     const { gradOutput, X, options } = callOf(shape, 'training, relu');
     const expected = batchNormalizationGradient(gradOutput, X, options);
     for (let k = 0; k < 10; k++) {

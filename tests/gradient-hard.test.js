@@ -8,7 +8,7 @@ import { gradBetaBound, gradGammaBound, gradInputBound, gradientReference, posit
 import { assertSameBits } from './helpers.js';
 import { statisticsOf } from './reference.js';
 
-/* All have more than 128 values, since smaller tensors always use plain JavaScript. */
+/* All tensors have more than 128 values, since smaller ones are always computed in plain JavaScript. */
 
 /** Both layouts, slabs and columns, with one block and with several. */
 const SHAPES = [
@@ -37,7 +37,7 @@ const everyWay = (name, run) => {
 const SLACK = 1 + 2 ** -20;
 const FLOAT32_MAX = 3.4028234663852886e38;
 
-/** Checks one value, unless rounding may take it out of float32. Returns its error in units of the bound. */
+/** Checks one value, unless rounding may make it overflow. Returns its error in units of the bound. */
 function assertNear(actual, exact, bound, largest, where) {
   if (!Number.isFinite(exact)) {
     assert.ok(Object.is(actual, exact), `${where()}: ${actual}, not ${exact}`);
@@ -67,7 +67,7 @@ function check(gradOutput, X, options = {}, message = '', implementations = IMPL
     worst[key] = 0;
     let certain = 0;
     expected.channels.forEach((channel, c) => {
-      // If rounding decides about the mask of relu, more than one result is right.
+      // If rounding may decide whether relu masks a value, more than one result is right.
       if (channel.uncertain > 0) return;
       certain++;
       const hold = (actual, exact, bound, largest, name) => {
@@ -85,7 +85,7 @@ function check(gradOutput, X, options = {}, message = '', implementations = IMPL
       ])
         hold(actual.data[c], exact, bound, Math.abs(exact), name);
     });
-    assert.ok(certain > 0, `${message}: every channel of [${X.shape}] has an output next to 0`);
+    assert.ok(certain > 0, `${message}: every channel of [${X.shape}] has an output too close to 0`);
   }
   return worst;
 }
@@ -141,14 +141,14 @@ for (const [mean, deviation] of [
   each(`gradients of mean ${mean}, deviation ${deviation}`, (shape) => {
     const g = normalTensor(shape, 8, mean, deviation);
     for (const [center, width] of DATA) check(g, normalTensor(shape, 9, center, width), {}, `mean ${center}`);
-    // Only two neighboring values.
+    // Only two values, which are adjacent float32s.
     const next = seeded(10);
     const two = tensor(shape, () => (next() < 0.3 ? mean : Math.fround(mean * (1 + 2 ** -23))));
-    check(two, normalTensor(shape, 9, 5), {}, 'two neighbors');
-    check(two, two, { epsilon: 0 }, 'two neighbors, in X too');
+    check(two, normalTensor(shape, 9, 5), {}, 'two adjacent float32s');
+    check(two, two, { epsilon: 0 }, 'two adjacent float32s, in X too');
   });
 
-each('gradients in proportion to the output', (shape) => {
+each('gradients proportional to the output', (shape) => {
   for (const [mean, deviation] of DATA) {
     const X = normalTensor(shape, 11, mean, deviation);
     const { mean: means, variance } = statisticsFor(X);
@@ -161,7 +161,7 @@ each('gradients in proportion to the output', (shape) => {
         const c = channelAt(shape, i);
         return ((X.data[i] - means[c]) / Math.sqrt(variance[c] + 1e-5)) * slope + shift;
       });
-      checkModes(g, X, {}, `mean ${mean}, ${slope} times the output and ${shift}`);
+      checkModes(g, X, {}, `mean ${mean}, ${slope} times the output plus ${shift}`);
     }
   }
 });
@@ -186,7 +186,7 @@ everyWay('a constant gradient gives exactly 0', (shape, gradient) => {
         for (const total of gradBeta.data) assert.equal(total, Math.fround(count * Math.fround(value)));
       }
       for (const result of gradient(g, X, { relu: true, beta: new Float64Array(shape[1]).fill(-1e6) }))
-        assert.ok(result.data.every(isZero), 'relu that leaves nothing');
+        assert.ok(result.data.every(isZero), 'relu that masks everything');
     }
   }
 });
@@ -330,7 +330,7 @@ each('statistics of a larger batch', (shape) => {
         };
         for (const training of [true, false])
           for (const relu of [true, false])
-            check(g, X, { gamma, beta, statistics, training, relu, epsilon: 1e-7 }, `${mean}, ${shift} and ${ratio}`);
+            check(g, X, { gamma, beta, statistics, training, relu, epsilon: 1e-7 }, `${mean}, shift ${shift}, ratio ${ratio}`);
       }
   }
 });
@@ -346,7 +346,7 @@ each('inference with parameters close to the largest and smallest float32', (sha
       }
 });
 
-everyWay('NaN and infinity stay in their channel and go where float64 sends them', (shape, gradient) => {
+everyWay('NaN and infinity stay in their channel, and appear where they do in float64', (shape, gradient) => {
   const inFirst = (i) => channelAt(shape, i) === 0;
   const { gamma, beta } = parametersFor(shape[1]);
   const first = Array.from({ length: sizeOf(shape) }, (_, i) => i).filter(inFirst);
@@ -375,7 +375,7 @@ everyWay('NaN and infinity stay in their channel and go where float64 sends them
   }
 });
 
-everyWay('NaN and infinity where statistics are given', (shape, gradient) => {
+everyWay('NaN and infinity with given statistics', (shape, gradient) => {
   const statistics = { mean: [0.5, 0, 0], variance: [2, 1, 1] };
   for (const special of [NaN, Infinity, -Infinity]) {
     const X = normalTensor(shape, 29);
@@ -385,7 +385,7 @@ everyWay('NaN and infinity where statistics are given', (shape, gradient) => {
     const [gradInput, gradGamma, gradBeta] = gradient(g, X, { statistics });
     gradInput.data.forEach((value, i) => {
       const c = channelAt(shape, i);
-      if (c === channelAt(shape, 5)) assert.ok(!Number.isFinite(value), `${value} beside ${special}`);
+      if (c === channelAt(shape, 5)) assert.ok(!Number.isFinite(value), `${value} in a channel with ${special}`);
       else assert.ok(Object.is(value, clean[0].data[i]));
     });
     assert.ok(!Number.isFinite(gradGamma.data[channelAt(shape, 5)]));
@@ -457,5 +457,5 @@ test('random data come close to the bound and never exceed it', () => {
     for (const key of Object.keys(worst)) worst[key] = Math.max(worst[key], found[key]);
   }
   for (const [key, value] of Object.entries(worst))
-    assert.ok(value > 0.3, `the worst error of the ${key} is only ${value} of the bound: the check is blind`);
+    assert.ok(value > 0.3, `the worst error of the ${key} is only ${value} of the bound, so the test would miss errors`);
 });

@@ -1,5 +1,6 @@
 /* A slow and obvious implementation of the gradient: its definition, with means and sums in twice float64's precision if a channel is
- * finite, so that it can judge the bounds of docs/numerics.md. It takes tensors of any rank, returns arrays, and checks nothing. */
+ * finite, so that results can be compared with it within the bounds of docs/numerics.md. It takes tensors of any rank, returns arrays,
+ * and does not check its arguments. */
 import { outputBound, Sum, statisticsOf, twoProduct, twoSum } from './reference.js';
 
 const product = (sizes) => sizes.reduce((total, size) => total * size, 1);

@@ -119,7 +119,8 @@ function checkForward({ batchNormalization }, shape, axis, given, call) {
   const bounds = new Float64Array(X.length);
   places.forEach((channel, c) => {
     const shift = beta?.[c] ?? 0;
-    // If relu gives 0, the output before it was 0 or less. Only outputs close to 0 matter here, and for those p is close to -beta.
+    // If relu gives 0, p is unknown, so −beta takes its place. The actual output can only differ from 0 if it was close to 0
+    // before relu, and then p is close to −beta.
     for (const i of channel) bounds[i] = outputBound(training, result.output[i] - shift, gamma?.[c] ?? 1, shift);
   });
   assert.deepEqual(output.shape, shape);

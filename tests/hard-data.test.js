@@ -45,7 +45,7 @@ for (const [mean, deviation] of [
     checkCall(X, [gamma, beta, null, null, 0, 0], 'with epsilon 0');
   });
 
-everyWay('errors in ULP stay under 3, wherever the mean lies', (shape, batchNormalization) => {
+everyWay('errors stay under 3 ULP, whatever the mean', (shape, batchNormalization) => {
   for (const mean of [0, 1, 1e3, 1e5, 1e7]) {
     const X = normalTensor(shape, 9, mean);
     const [output] = batchNormalization(X, null, null);
@@ -68,7 +68,7 @@ everyWay('a constant channel gives exactly beta', (shape, batchNormalization) =>
   }
 });
 
-everyWay('a constant channel with epsilon 0 is 0/0', (shape, batchNormalization) => {
+everyWay('a constant channel with epsilon 0 gives NaN, since it is 0/0', (shape, batchNormalization) => {
   const [output] = batchNormalization(
     tensor(shape, () => 7),
     null,
@@ -108,7 +108,7 @@ both('all equal but one', (shape) => {
       );
 });
 
-both('two neighbouring floats', (shape) => {
+both('two adjacent float32s', (shape) => {
   const next = seeded(4);
   for (const base of [1, 1.5, 2, 1e7, 2 ** -100])
     checkCall(
@@ -124,7 +124,7 @@ both('tiny values', (shape) => {
       checkCall(normalTensor(shape, 8, 0, size), [null, null, null, null, 0, epsilon], `${size}, epsilon ${epsilon}`);
 });
 
-both('tiny values after zeros, which do not show them', (shape) => {
+both('tiny values after zeros, which do not reveal how small the others are', (shape) => {
   const next = seeded(41);
   for (const size of [1e-20, 1e-23, 1e-25, 1e-38])
     for (const epsilon of [1e-5, 1e-29, 1e-30, 9e-31, 1e-31, 1e-40, 0]) {
@@ -140,10 +140,10 @@ everyWay('huge values', (shape, batchNormalization) => {
   const ends = tensor(shape, (i) => (i % 2 ? 3.4e38 : -3.4e38));
   checkCall(ends, [null, null], 'both ends');
   const [, , runningVar] = batchNormalization(ends, null, null, null, null, 0);
-  for (const variance of runningVar.data) assert.equal(variance, Infinity, 'a variance beyond float32');
+  for (const variance of runningVar.data) assert.equal(variance, Infinity, 'a variance too large for float32');
 });
 
-both('magnitudes from end to end', (shape) => {
+both('magnitudes across the range of float32', (shape) => {
   const next = seeded(6);
   const X = tensor(shape, () => (next() - 0.5) * 2 ** (next() * 250 - 130));
   checkCall(X, [null, null], 'epsilon 1e-5');
@@ -178,7 +178,7 @@ both('inference far from zero', (shape) => {
   }
 });
 
-everyWay('inference with statistics at the ends of double', (shape, batchNormalization) => {
+everyWay('inference with statistics close to the limits of double', (shape, batchNormalization) => {
   const X = normalTensor(shape, 7);
   for (const mean of [0, 1e300, -1e200, 1e-300, Infinity, NaN])
     for (const variance of [0, 1e-300, 1e300, Infinity, NaN])
@@ -188,7 +188,7 @@ everyWay('inference with statistics at the ends of double', (shape, batchNormali
       }
 });
 
-both('infinite and vast parameters in training', (shape) => {
+both('infinite and huge parameters in training', (shape) => {
   const X = normalTensor(shape, 7);
   for (const gamma of [Infinity, -Infinity, NaN, 1e300, 1.7e308, 0])
     for (const beta of [0, 0.1, Infinity, -Infinity, NaN])
@@ -201,13 +201,13 @@ test('a million equal values but one: the low part of the mean is kept', () => {
   checkCall(X, [null, null, null, null, 0, 0]);
 });
 
-test('infinity times a scale that vanishes in double', () => {
+test('infinity times a scale that is 0 in double', () => {
   const X = { data: Float32Array.of(Infinity, -Infinity, 1, 2), shape: [1, 1, 2, 2] };
   checkCall(X, [[1e-200], [0], [0], [1e300], 0.1, 0, false]);
   checkCall(X, [[0], [0], [0], [1e300], 0.1, 0, false]);
 });
 
-everyWay('NaN and infinity stay in their channel and go where float64 sends them', (shape, batchNormalization) => {
+everyWay('NaN and infinity stay in their channel, and appear where they do in float64', (shape, batchNormalization) => {
   for (const special of [[NaN], [Infinity], [-Infinity], [Infinity, -Infinity]]) {
     const X = normalTensor(shape, 3);
     special.forEach((value, k) => {
@@ -238,14 +238,14 @@ for (const shape of [LONG, TALL]) {
   for (const [name, value] of Object.entries({
     'near zero': () => seededNormal(31, 0, 1),
     'far from zero': () => seededNormal(32, 1e6, 0.1),
-    'a gradient': () => (i) => i * 1e-5 - 7,
-    'stripes, as wide as lines': () => (i) => (i % 701 < 30 ? 500 : i % 7),
-    'two neighbouring floats': () => (i) => (i % 5 ? 1 : 1 + 2 ** -23),
-    'images far apart': () => {
+    'a ramp': () => (i) => i * 1e-5 - 7,
+    'vertical stripes': () => (i) => (i % 701 < 30 ? 500 : i % 7),
+    'two adjacent float32s': () => (i) => (i % 5 ? 1 : 1 + 2 ** -23),
+    'images whose means are far apart': () => {
       const normal = seededNormal(33);
       return (i) => 100 * Math.floor(i / 140200) + normal();
     },
-    'the first block one float32 higher, far from zero': () => (i) => 16777214 + (blockOf(shape, i) === 0 ? 1 : 0),
+    'a first block higher by one unit in the last place': () => (i) => 16777214 + (blockOf(shape, i) === 0 ? 1 : 0),
     'blocks of one value each': () => (i) => 1e4 + 2 ** -10 * blockOf(shape, i),
     'blocks of different magnitudes': () => {
       const normal = seededNormal(36);
@@ -255,11 +255,11 @@ for (const shape of [LONG, TALL]) {
       const normal = seededNormal(37);
       return (i) => 1e5 + (blockOf(shape, i) === 3 ? normal() : 0);
     },
-    'one value of 10⁷ among those of 1': () => {
+    'one value of 10⁷ among values of about 1': () => {
       const normal = seededNormal(34);
       return (i) => (i === 5 * spatial ? 1e7 : normal());
     },
-    'one value of 3·10³⁸': () => {
+    'one value of 3·10³⁸ among values of about 1': () => {
       const normal = seededNormal(34);
       return (i) => (i === 7 * spatial ? 3e38 : normal());
     },
@@ -324,7 +324,7 @@ test('NaN and infinity in a channel of many blocks stay there', () => {
   }
 });
 
-both('the variance that is returned is as exact for tiny data', (shape) => {
+both('for tiny data, the returned variance is just as exact', (shape) => {
   for (const size of [1e-12, 1e-16, 1e-19, 1e-25, 1e-38, 1e-44]) {
     const X = normalTensor(shape, 8, 0, size);
     const [, , variance] = callKernel(X, null, null, new Float64Array(3), new Float64Array(3), 0);
@@ -335,7 +335,7 @@ both('the variance that is returned is as exact for tiny data', (shape) => {
   }
 });
 
-test('the mean of ten million values that are a million from zero', () => {
+test('outputs of ten million values near a million', () => {
   const shape = [10, 1, 1000, 1000];
   const next = seeded(11);
   const X = tensor(shape, () => 1e6 + 0.1 * (next() - 0.5));
@@ -353,10 +353,10 @@ test('a thousand sets of random data come close to the bound and never exceed it
     const args = [[1, -1.5], [0, next()], null, null, 0.5, next() < 0.5 ? 0 : 1e-5];
     if (sizeOf(shape) > 2) worst = Math.max(worst, checkCall(tensor(shape, normal), args, `set ${k}`));
   }
-  assert.ok(worst > 0.3, `the worst error is only ${worst} of the bound: the check is blind`);
+  assert.ok(worst > 0.3, `the worst error is only ${worst} of the bound, so the test would miss errors`);
 });
 
-test('inference on random data comes within a few percent of the bound and never exceeds it', () => {
+test('inference on random data comes within 10 % of the bound and never exceeds it', () => {
   const next = seeded(13);
   let worst = 0;
   for (let k = 0; k < 3000; k++) {

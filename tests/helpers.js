@@ -74,8 +74,8 @@ function assertRounded(actual, exact, bound, message) {
 }
 
 /**
- * Compares gradients with their reference in the same way; a gradInput of null is ignored. Leaves out channels in which rounding decides
- * about the mask of relu, since more than one result is right there. Returns how many channels were compared.
+ * Compares gradients with their reference in the same way; a gradInput of null is ignored. Leaves out channels in which rounding may
+ * decide whether relu masks a value, since more than one result is right there. Returns how many channels were compared.
  */
 export function assertGradientWithinBounds(gradOutput, X, options, [gradInput, gradGamma, gradBeta], plain, message = '') {
   const { training = true } = options;
@@ -83,7 +83,7 @@ export function assertGradientWithinBounds(gradOutput, X, options, [gradInput, g
   const { P, R, normalized } = expected;
   const hold = (actual, exact, bound, largest, where) => {
     if (!Number.isFinite(exact)) assert.ok(Object.is(actual, exact), `${where()}: ${actual}, not ${exact}`);
-    // If larger, rounding may take it out of float32.
+    // A larger result may overflow when it is rounded.
     else if (largest + bound < FLOAT32_MAX && !(Math.abs(actual - exact) <= bound * (1 + 2 ** -20)))
       assert.fail(`${where()}: ${actual}, not ${exact}; off by ${Math.abs(actual - exact)}, bound ${bound}`);
   };
@@ -106,7 +106,7 @@ export function assertGradientWithinBounds(gradOutput, X, options, [gradInput, g
   return held;
 }
 
-/** Calls the kernel and plain JavaScript, and compares both with the reference. Returns the kernel's worst error, in bounds. */
+/** Calls the kernel and plain JavaScript, and compares both with the reference. Returns the kernel's worst error, in units of its bound. */
 export function checkCall(X, args, message = '') {
   assertWithinBounds(
     X,
@@ -148,10 +148,12 @@ export function move(arena, { data, shape }) {
 
 /** Runs the text of a module in a fresh Node. Returns what it printed. */
 export function inFreshNode(code, ...flags) {
-  const { stdout, stderr, status } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', code], {
+  const { stdout, stderr, status, error } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', code], {
     cwd: fileURLToPath(new URL('../', import.meta.url)),
     encoding: 'utf8',
+    timeout: 300_000,
   });
+  assert.ifError(error);
   assert.equal(status, 0, stderr);
   return stdout.trim();
 }

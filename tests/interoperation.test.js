@@ -1,4 +1,5 @@
-/* Tensors in other libraries' forms: dims, as in onnxruntime; stride and offset, as in ndarray. (tests/package uses the real ones.) */
+/* Tensors in other libraries' forms: dims, as in onnxruntime; stride and offset, as in ndarray. tests/libraries and tests/package
+ * use the real libraries. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization } from '../js/index.js';
@@ -32,7 +33,7 @@ test('dims in addition to shape', () => {
   assert.deepEqual(batchNormalization({ data: X.data, shape, dims: undefined }, gamma, beta), expected);
 });
 
-test('out with dims is what is returned', () => {
+test('if out has dims, the same object is returned', () => {
   const out = { data: new Float32Array(X.data.length), dims: shape };
   const [output] = batchNormalization(X, gamma, beta, null, null, 0.1, 1e-5, true, { out });
   assert.equal(output, out);
@@ -57,7 +58,7 @@ test('contiguous ndarrays, in every argument', () => {
   assert.deepEqual(results, inferred);
 });
 
-test('out as an ndarray, and in place, only has its own part written', () => {
+test('if out is an ndarray, also in place, only its own part of the data is written', () => {
   const out = ndarray(new Float32Array(X.data.length).fill(1), shape, 9);
   const same = ndarray(X.data, shape, 9);
   for (const [from, to] of [

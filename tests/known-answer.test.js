@@ -1,4 +1,4 @@
-/* The known answer that every kernel has to find before it is used. Each of these kernels fails at one part of it. */
+/* Before a kernel is used, it must compute a known answer. Each of these kernels gets one part of that answer wrong. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inFreshNode } from './helpers.js';
@@ -8,7 +8,7 @@ for (const [name, wrong] of [
   ['columns', 'columns ? y + 1 : y'],
   ['subnormal numbers', 'Math.abs(y) < 2 ** -126 ? 0 : y'],
 ])
-  test(`a kernel that computes ${name} wrong is not used`, () => {
+  test(`a kernel that gives wrong results for ${name} is not used`, () => {
     const printed = inFreshNode(`
       const { Instance } = WebAssembly;
       WebAssembly.Instance = new Proxy(Instance, { construct(Target, [module, imports]) {

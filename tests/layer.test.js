@@ -149,7 +149,7 @@ for (const [name, library] of [
     }
   });
 
-  test(`${name}: it starts with PyTorch’s values, but with momentum 0.9 and the biased variance`, () => {
+  test(`${name}: a layer starts with PyTorch’s values, but with momentum 0.9 and the biased variance`, () => {
     const layer = new BatchNorm(2);
     assert.deepEqual([...layer.gamma, ...layer.beta, ...layer.gradGamma, ...layer.gradBeta], [1, 1, 0, 0, 0, 0, 0, 0]);
     assert.deepEqual([...layer.runningMean, ...layer.runningVar], [0, 0, 1, 1]);
@@ -159,7 +159,7 @@ for (const [name, library] of [
     closeTo([...layer.runningVar], [0.9 + 0.125, 0.9 + 12.5], 1e-13, 'runningVar');
   });
 
-  test(`${name}: its arrays stay the same objects, and gradients are overwritten, not accumulated`, () => {
+  test(`${name}: a layer’s arrays stay the same objects, and gradients are overwritten, not accumulated`, () => {
     const layer = new BatchNorm(3);
     const before = Object.entries(layer).filter(([, value]) => ArrayBuffer.isView(value));
     assert.equal(before.length, 6);
@@ -207,7 +207,7 @@ for (const [name, library] of [
     closeTo([...layer.runningMean], average, 1e-14, 'average');
   });
 
-  test(`${name}: out receives the output and the gradient; after forward with out on X, backward is an error`, () => {
+  test(`${name}: out receives the output and the gradient; if the output replaced X, backward is an error`, () => {
     const X = normalTensor([2, 3, 5, 5]);
     const gradOutput = normalTensor(X.shape, 2);
     const layer = new BatchNorm(3);
@@ -220,7 +220,7 @@ for (const [name, library] of [
     assertSameBits(gradOutput.data, gradInput);
     assert.throws(() => layer.backward(gradOutput, { out: X }), /^RangeError: batchNormalizationGradient: out must/);
 
-    const overwritten = /^Error: BatchNorm: backward must find the X of the last forward; got its output in the same memory/;
+    const overwritten = /^Error: BatchNorm: backward needs X, but forward overwrote it with its output$/;
     const whole = new Float32Array(300);
     for (const [given, target] of [
       [X, X],
@@ -238,7 +238,7 @@ for (const [name, library] of [
       layer.forward(given);
       layer.backward(gradOutput);
     }
-    // Next to X in the same buffer is not on X.
+    // An out next to X in the same buffer does not replace X.
     layer.forward({ data: whole, shape: X.shape, offset: 150 }, { out: { data: whole, shape: X.shape, offset: 0 } });
     layer.backward(gradOutput);
   });
@@ -255,12 +255,12 @@ for (const [name, library] of [
       [() => layer.forward(undefined), /^TypeError: batchNormalization: X must be a tensor/],
       [
         () => layer.forward(normalTensor([2, 4, 5, 5])),
-        /^RangeError: BatchNorm: X\.shape must have 3 channels at axis 1; got \[2, 4, 5, 5\]$/,
+        /^RangeError: BatchNorm: X must have 3 channels at axis 1; got shape \[2, 4, 5, 5\]$/,
       ],
       [() => layer.forward(normalTensor([3])), /^RangeError: batchNormalization: axis must/],
       [() => layer.forward(X, { out: new Float32Array(3) }), /^RangeError: batchNormalization: out must/],
       [() => layer.forward(X, { out: X.data.subarray(1) }), /^RangeError: batchNormalization: out must/],
-      [() => layer.forward(X, { axis: 0 }), /^TypeError: BatchNorm: options must .*; got the unknown option "axis"$/],
+      [() => layer.forward(X, { axis: 0 }), /^TypeError: BatchNorm: options must .*; got the property "axis"$/],
       [() => layer.forward(X, null), /^TypeError: BatchNorm: options must .*; got null$/],
       [() => layer.forward(normalTensor([1, 3, 1, 1])), /^RangeError: batchNormalization: unbiased must/],
       [() => layer.backward(normalTensor([3, 3, 5, 5])), /^RangeError: batchNormalizationGradient: gradOutput\.shape must/],
@@ -280,36 +280,40 @@ for (const [name, library] of [
     assert.deepEqual(copyOf(layer), before);
   });
 
-  test(`${name}: backward before forward, and wrong arguments of the constructor, are errors that say so`, () => {
+  test(`${name}: backward before forward, and wrong arguments of the constructor, are errors`, () => {
     const gradOutput = normalTensor([2, 3, 5, 5]);
     assert.throws(() => new BatchNorm(3).backward(gradOutput), {
       name: 'Error',
-      message: 'BatchNorm: backward must follow a forward; got none before it',
+      message: 'BatchNorm: forward must be called before backward',
     });
     for (const [args, ErrorType, message] of [
       [[], TypeError, 'channels must be a positive integer; got undefined'],
       [['3'], TypeError, 'channels must be a positive integer; got "3"'],
       [[0], RangeError, 'channels must be a positive integer; got 0'],
       [[1.5], RangeError, 'channels must be a positive integer; got 1.5'],
-      [[3, 0.9], TypeError, 'options must be an object, { momentum, epsilon, axis, unbiased, relu } or empty; got 0.9'],
+      [
+        [3, 0.9],
+        TypeError,
+        'options must be an object with no properties other than momentum, epsilon, axis, unbiased, relu; got 0.9',
+      ],
       [
         [3, { eps: 1 }],
         TypeError,
-        'options must be an object, { momentum, epsilon, axis, unbiased, relu } or empty; got the unknown option "eps"',
+        'options must be an object with no properties other than momentum, epsilon, axis, unbiased, relu; got the property "eps"',
       ],
-      [[3, { momentum: 1.1 }], RangeError, 'momentum must be a number in [0, 1]; got 1.1'],
-      [[3, { momentum: null }], TypeError, 'momentum must be a number in [0, 1]; got null'],
-      [[3, { epsilon: -1 }], RangeError, 'epsilon must be a finite number, 0 or more; got -1'],
-      [[3, { epsilon: Infinity }], RangeError, 'epsilon must be a finite number, 0 or more; got Infinity'],
-      [[3, { axis: 8 }], RangeError, 'axis must be an integer from −8 to 7; got 8'],
-      [[3, { axis: 'C' }], TypeError, 'axis must be an integer from −8 to 7; got "C"'],
+      [[3, { momentum: 1.1 }], RangeError, 'momentum must be a number from 0 to 1; got 1.1'],
+      [[3, { momentum: null }], TypeError, 'momentum must be a number from 0 to 1; got null'],
+      [[3, { epsilon: -1 }], RangeError, 'epsilon must be a finite number of at least 0; got -1'],
+      [[3, { epsilon: Infinity }], RangeError, 'epsilon must be a finite number of at least 0; got Infinity'],
+      [[3, { axis: 8 }], RangeError, 'axis must be an integer from -8 to 7; got 8'],
+      [[3, { axis: 'C' }], TypeError, 'axis must be an integer from -8 to 7; got "C"'],
       [[3, { unbiased: 1 }], TypeError, 'unbiased must be true or false; got 1'],
       [[3, { relu: 'yes' }], TypeError, 'relu must be true or false; got "yes"'],
     ])
       assert.throws(() => new BatchNorm(...args), { name: ErrorType.name, message: `BatchNorm: ${message}` });
   });
 
-  test(`${name}: state survives JSON digit for digit, and load accepts PyTorch’s`, () => {
+  test(`${name}: JSON keeps every digit of a state, and load accepts PyTorch’s state`, () => {
     const layer = makeLayer(BatchNorm, 3);
     for (let step = 0; step < 3; step++) layer.forward(normalTensor([2, 3, 4, 4], step, 1e6));
     const state = layer.state();
@@ -322,7 +326,7 @@ for (const [name, library] of [
     const typed = { weight: gamma, bias: beta, running_mean: runningMean, running_var: Float32Array.from(runningVar) };
     loaded.load({ ...typed, num_batches_tracked: 3n });
     assert.deepEqual(loaded.state(), { ...state, running_var: state.running_var.map(Math.fround) });
-    state.weight[0] = 77; // a copy
+    state.weight[0] = 77; // It is a copy.
     assert.notEqual(layer.gamma[0], 77);
   });
 
@@ -332,20 +336,24 @@ for (const [name, library] of [
     const before = copyOf(layer);
     const { running_var, ...missing } = good;
     for (const [state, ErrorType, message] of [
-      [null, TypeError, 'state must be an object, { weight, bias, running_mean, running_var, num_batches_tracked }; got null'],
-      [missing, TypeError, 'state.running_var must be a Float32Array, a Float64Array or an array of numbers; got undefined'],
-      [{ ...good, running_var: [7] }, RangeError, 'state.running_var must hold 2 numbers, one per channel; got 1'],
+      [
+        null,
+        TypeError,
+        'state must be an object with no properties other than weight, bias, running_mean, running_var, num_batches_tracked; got null',
+      ],
+      [missing, TypeError, 'state.running_var must be a Float32Array, Float64Array or array of numbers; got undefined'],
+      [{ ...good, running_var: [7] }, RangeError, 'state.running_var must hold 2 values, one per channel; got 1'],
       [{ ...good, running_var: [7, null] }, TypeError, 'state.running_var[1] must be a number; got null'],
       [{ ...good, running_var: new Array(2) }, TypeError, 'state.running_var[0] must be a number; got undefined'],
       [
         { ...good, running_var: { data: [7, 8], shape: [2] } },
         TypeError,
-        'state.running_var must be a Float32Array, a Float64Array or an array of numbers; got an object',
+        'state.running_var must be a Float32Array, Float64Array or array of numbers; got an object',
       ],
       [
         { ...good, gamma: [1, 2] },
         TypeError,
-        'state must be an object, { weight, bias, running_mean, running_var, num_batches_tracked }; got the unknown option "gamma"',
+        'state must be an object with no properties other than weight, bias, running_mean, running_var, num_batches_tracked; got the property "gamma"',
       ],
     ]) {
       assert.throws(() => layer.load(state), { name: ErrorType.name, message: `BatchNorm: ${message}` });
@@ -355,7 +363,7 @@ for (const [name, library] of [
     assert.deepEqual(layer.state(), good);
   });
 
-  test(`${name}: a small network learns with it`, () => {
+  test(`${name}: a small network with a layer learns`, () => {
     // Two classes by the sign of x·y, which no linear layer can separate, with inputs far from zero.
     const next = seededNormal(1);
     const count = 128;

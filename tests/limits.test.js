@@ -1,5 +1,5 @@
-/* Data next to each limit between float32 and double, on the side of double: if the limit were further out, float32 would break the
- * bounds of docs/numerics.md. Also data far from zero for each loop of plain JavaScript, which depend on the shape. */
+/* Data close to each limit between float32 and double, on the side of double: if the limit were further out, float32 would exceed the
+ * bounds of docs/numerics.md. Also data far from zero, in shapes that reach each loop of plain JavaScript. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -22,7 +22,7 @@ import { channelOf, statisticsOf } from './reference.js';
 const FLOAT32_MAX = 3.4028234663852886e38;
 const CHANNELS = 3;
 
-/** Slabs; columns, with and without some left after the last group of four. */
+/** Slabs; columns, with and without some of them left after the last group of four. */
 const SHAPES = [
   [4, CHANNELS, 9, 9],
   [40, CHANNELS, 2, 4],
@@ -88,7 +88,7 @@ each('a slope that float32 rounds, or cannot hold', (shape) => {
   }
 });
 
-each('a mean whose distance from an end of float32 is too large for float32', (shape) => {
+each('a mean so far from an end of float32 that the difference is too large for float32', (shape) => {
   for (const mean of [2 ** 102, 2 ** 103, 2 ** 104, 2 ** 106, 2 ** 112])
     for (const sign of [1, -1]) {
       const ends = byPlace(shape, (place, n) => (place < 2 ? (place ? sign : -sign) * FLOAT32_MAX : (sign * mean * n) / (n - 2)));
@@ -118,7 +118,7 @@ each('a shift next to an output at the end of float32', (shape) => {
 });
 
 each('a constant of the gradient that float32 rounds, or cannot hold', (shape) => {
-  // The low part of the mean of the gradients is half a last place, and X is orthogonal to them.
+  // The low part of the mean of the gradients is half a unit in the last place, and X is orthogonal to them.
   const X = byPlace(shape, (place) => [1, -1, -1, 1][place % 4]);
   for (const deviation of [8, 64, 180]) {
     const g = byPlace(shape, (place) => 2 ** 13 + (place % 2 ? deviation : -deviation) + (place % 4 < 2 ? 2 ** -10 : 0));
@@ -138,7 +138,7 @@ each('terms of the gradient beyond float32, which cancel', (shape) => {
 });
 
 each('a beta in inference that float32 rounds', (shape) => {
-  // Close to half of the last place: rounding beta and rounding the sum would each move the output by that much.
+  // beta is up to nearly half a unit in the last place away from a float32. Rounding it and rounding the sum could each cost that much.
   const X = byPlace(shape, (place) => ((place % 17) - 8) * 2 ** -27);
   for (const last of [1, 3, 5, 7])
     for (const sign of [1, -1])
@@ -147,7 +147,7 @@ each('a beta in inference that float32 rounds', (shape) => {
 
 /* ---- statistics: squares -------------------------------------------------------------------------------------------- */
 
-/** A float32 of at least `size` whose square is halfway between two float32s, if that is subnormal. */
+/** A float32 of at least `size` whose square is halfway between two float32s, if the square is subnormal. */
 function roundedMost(size) {
   for (let k = 0; ; k++) {
     const value = Math.fround(size * (1 + k * 2 ** -14));
@@ -156,7 +156,7 @@ function roundedMost(size) {
   }
 }
 
-/** In columns, an odd number of rows. The first row is zeros, which do not reveal how small the others are. */
+/** Columns have an odd number of rows. The first row is zeros, which do not reveal how small the others are. */
 for (const shape of [
   [4, CHANNELS, 8, 10],
   [41, CHANNELS, 2, 4],
@@ -198,7 +198,7 @@ for (const batch of [1, 2, 31, 32, 33, 200])
       ]) {
         const shape = [batch, CHANNELS, spatial, 1];
         const X = normalTensor(shape, spatial, mean, deviation);
-        // One mean per channel.
+        // A different mean for each channel.
         X.data.forEach((value, i) => {
           X.data[i] = value * (1 + (Math.floor(i / spatial) % CHANNELS) / 7);
         });

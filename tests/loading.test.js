@@ -187,7 +187,7 @@ test('initialize accepts a compiled module, once, before anything is compiled', 
   const printed = inFreshNode(`${MODULE} initialize(module); initialize();
     console.log(batchNormalization(X, null, null, null, null, 0, 0)[0].data.slice(0, 2).join(), backend());
     try { initialize(module) } catch (error) { console.log(error.constructor.name, error.message) }`);
-  assert.equal(printed, '-1,1 wasm-simd\nError initialize: module must be given before one is compiled; got one later');
+  assert.equal(printed, '-1,1 wasm-simd\nError initialize: module must be given before the kernel is compiled');
 });
 
 test('initialize rejects anything else, and works afterwards', () => {
@@ -198,7 +198,7 @@ test('initialize rejects anything else, and works afterwards', () => {
     initialize(module);`);
   assert.equal(
     printed,
-    ['null', '5', 'Uint8Array of 8', 'an object', 'an object'].map((given) => `TypeError ${given}`).join('\n'),
+    ['null', '5', 'a Uint8Array of length 8', 'an object', 'an object'].map((given) => `TypeError ${given}`).join('\n'),
   );
 });
 
@@ -213,7 +213,7 @@ test('initialize rejects the binary of another version, and one without the righ
     initialize(module);
     console.log(backend());`);
   const expected = "TypeError initialize: module must be a WebAssembly.Module of this version's batchnorm/batchnorm.wasm; got ";
-  assert.deepEqual(printed.split('\n'), [`${expected}another version`, `${expected}an object`, 'wasm-simd']);
+  assert.deepEqual(printed.split('\n'), [`${expected}one of another version`, `${expected}an object`, 'wasm-simd']);
 });
 
 test('a stack overflow while the kernel is loaded does not make it unavailable', () => {
@@ -286,7 +286,7 @@ test('an unavailable kernel is not tried again until initialize is called', () =
   assert.equal(printed, 'js js wasm-simd');
 });
 
-test('an engine that rejects the binary, for whatever reason, is asked once', () => {
+test('if an engine rejects the binary, for whatever reason, it is tried only once', () => {
   for (const [Constructor, reason] of [
     ['Module', "new RangeError('WebAssembly.Module is disallowed on the main thread, if the buffer size is larger than 4KB')"],
     ['Module', "new WebAssembly.CompileError('no SIMD')"],
@@ -321,7 +321,7 @@ test('a module may be given if the embedded binary was rejected; after one that 
   assert.deepEqual(printed.split('\n'), ['js', 'initialize: module could not be instantiated: no', 'js', 'wasm-simd']);
 });
 
-/** Runs after `refuse`, in a fresh Node: prints backend(), and the results next to those of plain JavaScript. */
+/** Runs after `refuse`, in a fresh Node. Prints backend(), and whether the results are those of plain JavaScript. */
 const REFUSED = `
   const batchnorm = await import('batchnorm');
   const plain = await import('batchnorm/js');
@@ -338,7 +338,7 @@ for (const [name, refuse] of [
     `WebAssembly.Module = new Proxy(WebAssembly.Module, { construct() { throw new WebAssembly.CompileError('refused') } });`,
   ],
   [
-    'an engine without the memory',
+    'an engine that cannot allocate the memory',
     `WebAssembly.Instance = new Proxy(WebAssembly.Instance, { construct() { throw new RangeError('out of memory') } });`,
   ],
 ])
@@ -387,5 +387,5 @@ test('the changelog names the binary', () => {
   const [entry] = read('CHANGELOG.md')
     .toString()
     .match(/## \[[\s\S]*?sha256\s+`(\w+)`/);
-  assert.ok(entry.includes(sha256(bare)) && entry.includes(`${bare.length} bytes`), 'CHANGELOG.md tells of another binary');
+  assert.ok(entry.includes(sha256(bare)) && entry.includes(`${bare.length} bytes`), 'CHANGELOG.md describes another binary');
 });

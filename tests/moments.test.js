@@ -104,7 +104,7 @@ for (const [name, { moments }] of [
 
 const spread = ({ count, mean, variance }) => ({ count, mean: [...mean], variance: [...variance] });
 
-test('merging keeps its bounds, whatever the parts', () => {
+test('merging stays within its bounds, whatever the parts', () => {
   const uniform = seeded(4);
   const next = seededNormal(5);
   for (let trial = 0; trial < 3000; trial++) {
@@ -120,7 +120,7 @@ test('merging keeps its bounds, whatever the parts', () => {
   }
 });
 
-test('the mean keeps its bound if the first part is far from the others', () => {
+test('the mean stays within its bound if the first part is far from the others', () => {
   // Using only differences from the first part, without a correction, would give errors of up to 4.7 here, where 4 are allowed.
   const uniform = seeded(9);
   for (let trial = 0; trial < 5000; trial++) {
@@ -133,7 +133,7 @@ test('the mean keeps its bound if the first part is far from the others', () => 
   }
 });
 
-test('65,536 parts lose nothing', () => {
+test('merging 65,536 parts loses no accuracy', () => {
   const next = seededNormal(7, 1e5, 1);
   const all = [];
   const parts = Array.from({ length: 65536 }, () => {
@@ -164,7 +164,7 @@ test('parts are merged exactly if that is possible, from any iterable', () => {
   assert.deepEqual(mergeMoments([alone, alone, alone]), { ...one, count: 9 });
 });
 
-test('merging parts without values gives a part that is again neutral', () => {
+test('merging parts without values gives another part that changes nothing when it is merged', () => {
   const empty = { count: 0, mean: [Number.NaN, 3], variance: [Number.NaN, 5] };
   const none = mergeMoments([empty, empty]);
   assert.deepEqual(none, { count: 0, mean: new Float64Array(2), variance: new Float64Array(2) });
@@ -184,7 +184,7 @@ test('NaN and infinity appear where they do in the definition in float64, and st
   ]) {
     const chunks = [[2, 3], [special[0], 5, 7], [special[1]], [4]];
     const expected = statisticsOf(chunks.flat());
-    // With each part as the first, from which differences are computed.
+    // Differences are computed from the first part, so each part is the first once.
     for (let turn = 0; turn < chunks.length; turn++) {
       const parts = [...chunks.slice(turn), ...chunks.slice(0, turn)].map((chunk) => {
         const { mean, variance } = statisticsOf(chunk);
@@ -199,21 +199,21 @@ test('NaN and infinity appear where they do in the definition in float64, and st
 
 test('errors name the wrong part, before anything is computed', () => {
   const good = { count: 2, mean: [1, 2], variance: [3, 4] };
-  const array = 'be a Float32Array, a Float64Array or an array of numbers';
+  const array = 'be a Float32Array, Float64Array or array of numbers';
   for (const [parts, ErrorType, message] of [
     [undefined, TypeError, 'parts must be iterable; got undefined'],
     [good, TypeError, 'parts must be iterable; got an object'],
     [[], RangeError, 'parts must hold at least one part; got none'],
-    [[good, 3], TypeError, 'parts[1] must be { count, mean, variance }; got 3'],
+    [[good, 3], TypeError, 'parts[1] must be an object { count, mean, variance }; got 3'],
     [[{ ...good, count: undefined }], TypeError, 'parts[0].count must be a non-negative integer; got undefined'],
     [[good, { ...good, count: -1 }], RangeError, 'parts[1].count must be a non-negative integer; got -1'],
     [[{ ...good, count: 1.5 }], RangeError, 'parts[0].count must be a non-negative integer; got 1.5'],
     [[{ ...good, mean: 3 }], TypeError, `parts[0].mean must ${array}; got 3`],
     [[{ ...good, mean: ['1', 2] }], TypeError, 'parts[0].mean[0] must be a number; got "1"'],
     [[{ ...good, variance: undefined }], TypeError, `parts[0].variance must ${array}; got undefined`],
-    [[{ ...good, variance: [1] }], RangeError, 'parts[0].variance must hold 2 numbers, one per channel; got 1'],
-    [[good, { count: 1, mean: [1], variance: [1] }], RangeError, 'parts[1].mean must hold 2 numbers, one per channel; got 1'],
-    [[good, { count: 0, mean: [1], variance: [1] }], RangeError, 'parts[1].mean must hold 2 numbers, one per channel; got 1'],
+    [[{ ...good, variance: [1] }], RangeError, 'parts[0].variance must hold 2 values, one per channel; got 1'],
+    [[good, { count: 1, mean: [1], variance: [1] }], RangeError, 'parts[1].mean must hold 2 values, one per channel; got 1'],
+    [[good, { count: 0, mean: [1], variance: [1] }], RangeError, 'parts[1].mean must hold 2 values, one per channel; got 1'],
     [[good, { ...good, variance: [1, null] }], TypeError, 'parts[1].variance[1] must be a number; got null'],
   ])
     assert.throws(() => mergeMoments(parts), { name: ErrorType.name, message: `mergeMoments: ${message}` });

@@ -59,7 +59,7 @@ each((title, { batchNormalization, moments }, X) => {
     for (let c = 0; c < channels; c++) assertMoments(X, c, statistics.mean[c], statistics.variance[c], title);
     assert.deepEqual(moments(X), { count: sizeOf(X.shape) / channels, ...statistics });
 
-    // The running statistics are computed from the same ones.
+    // The running statistics are computed from the same mean and variance.
     const doubles = [runningMean, runningVar].map((data) => Float64Array.from(data));
     const [, newMean, newVar] = batchNormalization(X, gamma, beta, ...doubles, 0, 0);
     assert.deepEqual([newMean.data, newVar.data], [statistics.mean, statistics.variance]);
@@ -160,7 +160,7 @@ for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES))
       const memory = new Float64Array(buffer).fill(7);
       class Own extends Float64Array {
         set() {
-          assert.fail('code of the user');
+          assert.fail('the user’s code runs');
         }
       }
       const statistics = { mean: new Own(buffer, 16, 3), variance: memory.subarray(7, 10) };
@@ -171,11 +171,14 @@ for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES))
     }
   });
 
-  test(`${name}: one value per channel has no unbiased variance, which is no error in inference`, () => {
+  test(`${name}: with one value per channel, unbiased is an error in training, but not in inference`, () => {
     const X = { data: Float32Array.of(1, 2, 3), shape: [1, 3] };
     const call = (training) => () =>
       batchNormalization(X, null, null, [0, 0, 0], [1, 1, 1], 0.1, 0, training, { unbiased: true });
-    assert.throws(call(true), { name: 'RangeError', message: /unbiased must be false with one value per channel; got true$/ });
+    assert.throws(call(true), {
+      name: 'RangeError',
+      message: /unbiased must be false if X has one value per channel; got true$/,
+    });
     assert.deepEqual(call(false)()[0].data, X.data);
   });
 
@@ -188,7 +191,7 @@ for (const [name, { batchNormalization, moments }] of Object.entries(LIBRARIES))
   });
 }
 
-test('relu and statistics give the same bits in an arena, to and from it, and within any size of memory', () => {
+test('relu and statistics give the same bits in an arena, to and from it, and with any size of memory', () => {
   const arena = new Arena(8 << 20);
   for (const make of Object.values(DATA))
     for (const shape of SHAPES.filter((sizes) => sizeOf(sizes) > 128)) {

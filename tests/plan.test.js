@@ -46,28 +46,28 @@ function holdPlan(name, dimensions, budget, home) {
   const plan = makePlan(dimensions, task, budget, home);
   const { columns, resident, range, rows, positions, numbers, sums, folded } = plan;
   const hold = (holds, rule) => holds || assert.fail(`${rule}: ${name} ${JSON.stringify({ ...dimensions, home, budget, plan })}`);
-  hold([range, rows, positions].every(Number.isSafeInteger), 'it counts in integers');
-  hold(range >= 1 && range <= channels, 'it advances');
-  hold(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, 'within the tensor');
-  if (home) hold(!resident, 'at home nothing is copied');
-  else if (rows === batch && positions === spatial) hold(resident, 'all of a range is there at once');
+  hold([range, rows, positions].every(Number.isSafeInteger), 'sizes are integers');
+  hold(range >= 1 && range <= channels, 'a range has at least 1 and at most all channels');
+  hold(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, 'a piece is within the tensor');
+  if (home) hold(!resident, 'tensors in the kernel’s memory are not copied');
+  else if (rows === batch && positions === spatial) hold(resident, 'a whole range is resident');
   const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
   if (task.blocks) hold(rows % height === 0 || rows === batch, 'pieces end where blocks do');
   if (positions < spatial)
-    hold(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, 'only a slab of its own is cut');
-  // From the header: per channel six doubles, and ten more for the gradient, which also needs six for the output's; per series four
-  // doubles and three floats, or six and eight for the gradient.
+    hold(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, 'only a single slab is cut');
+  // From the header: per channel, six doubles; for the gradient, ten more, and another six for the output. Per series, four doubles and
+  // three floats; for the gradient, six doubles and eight floats.
   const series = columns ? spatial : 1;
   const bytes = /gradient/.test(name) ? [176, 48 * series, 32 * series] : [48, 32 * series, 12 * series];
-  hold(`${[numbers, sums, folded]}` === `${bytes}`, 'regions have room for what the header says');
-  // The regions, and the tiles of the largest piece, which are padded and each in their own pages, must end within the memory. The
-  // work area may begin anywhere in a page.
+  hold(`${[numbers, sums, folded]}` === `${bytes}`, 'regions have the sizes of the header');
+  // The regions and the tiles of the largest piece must end within the memory. Tiles are padded, and no two share a page. The work
+  // area may begin anywhere in a page.
   const state = range * (numbers + sums + folded);
   const stride = range * spatial + 15;
   const length = ((resident ? batch : rows) - 1) * stride + range * (resident ? spatial : positions);
   const tile = 4096 * Math.ceil((4 * length + (resident ? 60 : 0)) / 4096) + 4096;
   const end = state + 4095 + 2048 + 16 + (task.tiles - 1) * tile + 4 * (1023 + length);
-  hold(end <= budget, 'it fits');
+  hold(end <= budget, 'the plan fits');
   return end;
 }
 
@@ -86,7 +86,7 @@ test('every plan up to 10¹² values fits its memory and obeys the kernel’s ru
   assert.ok(planned > 100000, `${planned} plans`);
 });
 
-test('every random plan does too, within any memory from the least to 4 GiB, and within exactly what another plan uses', () => {
+test('random plans fit, too, in memory of any size up to 4 GiB, and in exactly as much as another plan uses', () => {
   const next = seeded(61);
   /** A random integer of any magnitude, often close to a multiple of a power of two, where the rules change. */
   const upTo = (most) => {
@@ -100,7 +100,7 @@ test('every random plan does too, within any memory from the least to 4 GiB, and
     const least = 64 * KIB * tiles;
     const sizes = [];
     for (let left = 1e12; sizes.length < 3; left = Math.floor(left / sizes.at(-1))) sizes.push(upTo(left));
-    // Which of the three may be large is random, too.
+    // It is also random which of the three may be large.
     const turn = Math.floor(next() * 3);
     const [batch, channels, spatial] = sizes.map((_, i) => sizes[(i + turn) % 3]);
     const home = next() < 0.3;
@@ -138,7 +138,7 @@ test('the plans of well-known shapes', () => {
   for (const name of ['inference', 'moments', 'gradient in inference, relu'])
     assert.ok(!plan(32, 64, 112 * 112, TASKS[name]).resident, `${name} streams`);
   assert.ok(plan(32, 64, 56 * 56, TASKS['gradient, relu']).resident, 'three tiles that fit are resident');
-  assert.ok(!plan(32, 64, 112 * 112, TASKS.training, true).resident, 'at home nothing is copied');
+  assert.ok(!plan(32, 64, 112 * 112, TASKS.training, true).resident, 'tensors in the kernel’s memory are not copied');
 });
 
 for (const shape of [
@@ -175,7 +175,7 @@ for (const shape of [
   });
 
 test('the bits of a channel too long for the memory do not depend on the budget', () => {
-  // The memory holds both channels or one. On a lattice, rounding errors do not cancel, so that different blocks would change the bits.
+  // Pieces have 10 rows or 2. The values are on a lattice, so rounding errors do not cancel, and other blocks would change the bits.
   const shape = [700, 2, 60, 50];
   for (const astray of [0, 1e6]) {
     const X = tensor(shape, (i) => (i % 7 ? 0.3 : 0.1) + 4 * (Math.floor(i / 3000) % 2));

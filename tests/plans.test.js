@@ -1,5 +1,5 @@
-/* Plans at work: random calls in random memory. Each call of a kernel function is checked against src/batchnorm.h, and nothing may change
- * but the regions that it names. */
+/* Plans at work: random calls in random memory. Each call of a kernel function is checked against src/batchnorm.h, and only the
+ * regions that it names may change. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -89,10 +89,10 @@ const USES = {
 };
 
 const overlap = (a, b) => a.at < b.end && b.at < a.end;
-/** An output may be exactly the memory of what it is computed from. */
+/** An output may use exactly the memory of a tensor from which it is computed. */
 const inPlace = (a, b) =>
   a.at === b.at && a.stride === b.stride && (a.name === 'y') !== (b.name === 'y') && !/output/.test(a.name + b.name);
-/** For the gradient, the fold continues after the part for the output. */
+/** The gradient's fold extends the output's fold, so these two may overlap. */
 const goesOn = (a, b) => /^fold/.test(a.name) && /^fold/.test(b.name) && a.name !== b.name;
 
 /** Checks that no region of one list overlaps one of the other. */
@@ -100,7 +100,7 @@ function holdApart(some, others, hold) {
   for (const a of some)
     for (const b of others)
       if (a !== b && overlap(a, b) && !inPlace(a, b))
-        hold(goesOn(a, b), `${a.name} at ${a.at} and ${b.name} at ${b.at} lie apart`);
+        hold(goesOn(a, b), `${a.name} at ${a.at} and ${b.name} at ${b.at} do not overlap`);
 }
 
 /** Checks that the pieces that are summed cover a range once, in order, and end where blocks end. */
@@ -120,7 +120,7 @@ class Order {
     const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
     if (positions === spatial) hold(rows % height === 0 || this.#next === this.#all, `${rows} rows are whole blocks`);
     else {
-      hold(!columns && rows === 1 && channels === 1, 'only a slab of its own is cut');
+      hold(!columns && rows === 1 && channels === 1, 'only a single slab is cut');
       hold(positions % POSITIONS === 0 || this.#next % spatial === 0, `${positions} positions are whole blocks`);
     }
   }
@@ -167,7 +167,7 @@ function observe(kernel, homes, begin, hold) {
       regions = [];
       steps(range);
       for (const order of Object.values(orders)) order.end();
-      // The regions that last for the whole range, each once.
+      // The regions that are kept for the whole range, without duplicates.
       const state = new Map();
       for (const one of regions) if (!one.isPiece) state.set(`${one.name} ${one.at} ${one.length}`, one);
       const lasting = [...state.values()];
@@ -178,7 +178,7 @@ function observe(kernel, homes, begin, hold) {
       }
       used.push(...regions);
     });
-    hold(next === dimensions.channels, 'all channels had their turn');
+    hold(next === dimensions.channels, 'all channels are computed');
   };
   return used;
 }
@@ -223,7 +223,8 @@ function perform({ training, given, relu = false, isGradient }, kernel, dimensio
   return results;
 }
 
-/** Random dimensions of up to about 130,000 values. Pieces of the long slabs are whole pages, and begin at the end of one. */
+/** Random dimensions of up to about 130,000 values. A piece of a long slab is a whole number of pages, and starts close to the
+ * end of one. */
 function randomDimensions(next) {
   const upTo = (most) => 1 + Math.floor(next() ** 2 * most);
   const kind = next();
@@ -277,7 +278,7 @@ test('random calls in random memory follow the header, and change only the regio
 
     const expected = task.wanted ? new Float32Array(size) : null;
     const sums = perform(task, unlimited, dimensions, tensors[0], tensors[1], expected);
-    // In place, outside of the memory, the source is overwritten.
+    // A call in place overwrites its source, which may be outside of the kernel's memory, so copies are kept.
     const before = tensors.map((data) => data?.slice());
 
     const hold = (holds, rule) =>
@@ -292,11 +293,11 @@ test('random calls in random memory follow the header, and change only the regio
       if (data && data !== out)
         hold(
           Buffer.from(data.buffer, data.byteOffset, 4 * size).equals(Buffer.from(before[i].buffer)),
-          'an argument is left alone',
+          'an argument is unchanged',
         );
     });
 
-    // Memory that no call named, and that is not a tensor's, must be unchanged.
+    // Memory must be unchanged if no call named it and it belongs to no tensor.
     const named = homes.map(([from, to]) => [from, to]);
     for (const { at, length, rows, stride } of used)
       for (let row = 0; row < rows; row++) named.push([at + row * stride, at + row * stride + length]);

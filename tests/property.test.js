@@ -77,7 +77,7 @@ test('NaN and infinity appear where they do in float64', () => {
   );
 });
 
-test('the bits depend neither on the size of the memory nor on where the output goes, and X is unchanged', () => {
+test('the bits depend neither on the size of the memory nor on where the output is stored, and X is unchanged', () => {
   fc.assert(
     fc.property(calls(fc.float()), fc.integer({ min: 1024, max: 16384 }), (call, lines) => {
       const before = call.X.data.slice();
@@ -110,7 +110,7 @@ test('a channel’s results do not depend on the other channels', () => {
   );
 });
 
-test('training with momentum 0, then inference with what it returned, gives nearly the same output', () => {
+test('inference with the statistics that training returned with momentum 0 gives nearly the same output', () => {
   fc.assert(
     fc.property(calls(fc.float({ min: -100, max: 100, noNaN: true })), ({ X, gamma, beta }) => {
       const epsilon = 1e-3;
@@ -176,7 +176,7 @@ test('every option of the call does what it says, and nothing else', () => {
         const statistics = { mean: new Float64Array(channels), variance: new Float64Array(channels) };
         const [output, newMean, newVar] = call(X, ...args, { axis, statistics, unbiased, relu });
         assertSameBits(output.data, relu ? expected[0].data.map((y) => (y <= 0 ? 0 : y)) : expected[0].data);
-        // They average the saved statistics, so this checks those too.
+        // The running statistics average the saved ones, so this checks both.
         statistics.mean.forEach((value, c) => {
           const corrected = statistics.variance[c] * (unbiased ? N / (N - 1) : 1);
           const running = training
@@ -203,9 +203,9 @@ function gradientOptions({ X, axis, gamma, beta, mean, variance, statistics, eps
 }
 
 /**
- * Changes a call so that its gradients are certain. Values are at most about 10⁷ deviations from a given mean, since the rounding
- * errors of sums that are exactly 0 grow with the square of that, up to infinity if the deviation is 0. And if one factor is infinite,
- * no other factor may round to 0 in float32.
+ * Changes a call so that only one result is right. Values are at most about 10⁷ deviations from a given mean: if a sum should be
+ * exactly 0, its rounding errors grow with the square of that distance, up to infinity if the deviation is 0. And if one factor is
+ * infinite, no other factor may round to 0 in float32.
  */
 function tame(call) {
   const { statistics, training, epsilon, X, gradOutput, mean, gamma } = call;
@@ -238,10 +238,10 @@ for (const [name, values] of Object.entries({
       }),
       SEED,
     );
-    assert.ok(held > all / 2, `${held} of ${all} channels were held`);
+    assert.ok(held > all / 2, `${held} of ${all} channels were compared`);
   });
 
-test('the bits of gradients depend neither on the size of the memory nor on where they go, and arguments are unchanged', () => {
+test('the bits of gradients depend neither on the size of the memory nor on where gradients are stored, and arguments are unchanged', () => {
   fc.assert(
     fc.property(optionCalls(fc.float()), (given) => {
       const { X, gradOutput, memory } = given;

@@ -1,5 +1,6 @@
-/* A slow and obvious implementation: batch normalization in float64, with sums in twice that precision if a channel is finite, so that it
- * can judge the bounds of docs/numerics.md. It takes and returns arrays, and checks nothing. */
+/* A slow and obvious implementation: batch normalization in float64, with sums in twice that precision if a channel is finite, so that
+ * results can be compared with it within the bounds of docs/numerics.md. It takes and returns arrays, and does not check its
+ * arguments. */
 
 /** a + b as the rounded sum and its exact error (Knuth). */
 export function twoSum(a, b) {

@@ -9,7 +9,7 @@ import { normalTensor } from './data.js';
 const text = readFileSync(new URL('../docs/training.md', import.meta.url), 'utf8');
 const blocks = [...text.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code);
 
-/** The only block that holds `text`. */
+/** The only block that contains `text`. */
 function blockWith(text) {
   const found = blocks.filter((code) => code.includes(text));
   assert.equal(found.length, 1, text);

@@ -7,7 +7,7 @@ import { outputBound, ulp } from './reference.js';
 
 const unpack = (Type, text) => new Type(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
 
-/* The error of float64 without compensation itself, relative to the output, on the data far from zero. */
+/* The vectors' own error, relative to the output: they are computed in float64 without compensation, also far from zero. */
 const OWN_ERROR = 2 ** -27;
 
 for (const { name, shape, result, momentum, epsilon, training, ...packed } of JSON.parse(
