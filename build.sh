@@ -60,11 +60,20 @@ const section = Buffer.from(`\x09batchnorm${contract}`);
 const report = (file, wasm) =>
   console.log(`${file}: ${wasm.length} bytes of WebAssembly, ${gzipSync(wasm, { level: 9 }).length} gzipped`);
 
-const all = Buffer.concat([readFileSync('js/batchnorm.wasm'), Buffer.from([0, section.length]), section]);
+// emcc imports a memory with a maximum, and then no memory without one would do. (In a memory's entry, flag 1 announces the maximum.)
+const MEMORY = '\x03env\x06memory\x02';
+const [bounded, unbounded] = [`\x02\x12\x01${MEMORY}\x01\x01\x80\x80\x04`, `\x02\x0f\x01${MEMORY}\x00\x01`];
+function withoutMaximum(file) {
+  const wasm = readFileSync(file, 'latin1');
+  if (!wasm.includes(bounded)) throw new Error(`${file} does not import its memory as expected`);
+  return Buffer.from(wasm.replace(bounded, unbounded), 'latin1');
+}
+
+const all = Buffer.concat([withoutMaximum('js/batchnorm.wasm'), Buffer.from([0, section.length]), section]);
 writeFileSync('js/batchnorm.wasm', all);
 report('js/batchnorm.wasm', all);
 for (const half of ['forward', 'gradient']) {
-  const wasm = readFileSync(`${process.env.TEMPORARY}/${half}.wasm`);
+  const wasm = withoutMaximum(`${process.env.TEMPORARY}/${half}.wasm`);
   // 5 is added to each byte, modulo 256, so that the prefix byte of SIMD instructions becomes small. A byte up to 85 is one character,
   // starting at '#'; a larger byte has a character in front that stands for its multiple of 86. Equal bytes always become the same text,
   // so gzip compresses it well: the result is a quarter smaller than base64.

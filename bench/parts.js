@@ -62,7 +62,11 @@ function kernels(bytes, begin) {
     spent[name] += performance.now() - begin;
   });
   const idle = wrap(() => () => {});
-  return { buffer: memory.buffer, timed: new Watched(timed, memory, begin), idle: new Kernel(idle, memory, begin) };
+  return {
+    buffer: memory.buffer,
+    timed: new Watched(timed, memory, begin, memory.buffer.byteLength),
+    idle: new Kernel(idle, memory, begin, memory.buffer.byteLength),
+  };
 }
 
 /** The package's functions with another kernel. */

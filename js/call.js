@@ -15,9 +15,9 @@ import { validate, validateGradient, validateMoments } from './validate.js';
  */
 
 /**
- * Computes gradients.
+ * Computes gradients, or only the sums that they need: see GradientJob.
  * @callback Differentiate
- * @param {GradientJob} job not empty
+ * @param {GradientJob} job not empty, unless it has sums: it is then computed in plain JavaScript
  * @param {Float32Array | null} out receives gradInput; as long as job.gradOutput, and may be the same memory; null: not wanted
  * @param {Float32Array} gradGamma @param {Float32Array} gradBeta
  * @returns {void}
@@ -66,8 +66,25 @@ export function callGradient(differentiate, gradOutput, X, options) {
   const out = wantsInput ? (job.out ?? new Float32Array(job.x.length)) : null;
   const gradGamma = new Float32Array(channels);
   const gradBeta = new Float32Array(channels);
+  // If X is a part of a batch, these two follow from the sums alone. They are computed as for an empty part, so that all parts get the
+  // same bits.
+  if (job.sums) differentiate({ ...job, x: new Float32Array() }, null, gradGamma, gradBeta);
   if (job.x.length > 0) differentiate(job, out, gradGamma, gradBeta);
   return [out && asTensor(job, out), asPerChannel(gradGamma, layout), asPerChannel(gradBeta, layout)];
+}
+
+/**
+ * @param {Differentiate} differentiate
+ * @param {unknown} gradOutput @param {unknown} X @param {unknown} options
+ * @returns {Float64Array}
+ */
+export function callSums(differentiate, gradOutput, X, options) {
+  const job = validateGradient(gradOutput, X, options, true);
+  const sums = /** @type {Float64Array} */ (job.sums);
+  const unused = new Float32Array();
+  if (job.x.length > 0) differentiate(job, null, unused, unused);
+  sums[3 * job.channels] = job.batch * job.spatial;
+  return sums;
 }
 
 /**

@@ -16,7 +16,7 @@ const GRADIENT_BYTES = 80;
  */
 export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
   const { functions, f64 } = kernel;
-  const { batch, spatial, mean, epsilon, training, relu } = job;
+  const { batch, channels: all, spatial, mean, epsilon, training, relu, sums, collected } = job;
   const task = {
     numbers: 2 * CHANNEL_BYTES + GRADIENT_BYTES,
     sums: 48,
@@ -24,7 +24,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     tiles: relu ? 3 : 2,
     masks: relu,
     blocks: true,
-    again: training && (out !== null || mean === null),
+    again: training && !sums && (out !== null || mean === null),
   };
   const zeros = training ? null : new Float64Array(job.channels);
   kernel.run(job, task, job.x, job.gradOutput, out, (range) => {
@@ -32,7 +32,8 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     const gradient = numbers + CHANNEL_BYTES * channels;
     writeChannels(kernel, job, range, mean !== null);
     if (mean === null) findStatistics(kernel, job, range);
-    functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
+    // A part of a batch was normalized as in inference, and relu must leave the same outputs as there.
+    functions.bn_fold(epsilon, Number(training && !sums), channels, spatial, columns, numbers, fold);
     // In inference, gradInput is gradOutput normalized with mean 0 and beta 0. These are the channels' numbers for this.
     const inputNumbers = gradient + GRADIENT_BYTES * channels;
     // After the three floats per series that bn_fold writes for X. bn_gradient_fold writes here, too, but after the last use.
@@ -48,19 +49,33 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
       functions.bn_normalize(x, spare, rows, xStride, tileStride, channels, positions, columns, 1, numbers, fold);
       functions.bn_mask(spare, given, g, rows, tileStride, givenStride, gStride, channels * positions);
     };
-    sweep(
-      (piece) => {
-        const { x, xStride, g, gStride, rows, positions, seen, to, toStride } = piece;
-        mask(piece);
-        functions.bn_gradient_sums(x, g, rows, xStride, gStride, channels, positions, columns, seen, partial, gradient, fold);
-        if (zeros && out)
-          functions.bn_normalize(g, to, rows, gStride, toStride, channels, positions, columns, 0, inputNumbers, inputFold);
-      },
-      true,
-      !training,
-    );
+    if (collected || !sums)
+      sweep(
+        (piece) => {
+          const { x, xStride, g, gStride, rows, positions, seen, to, toStride } = piece;
+          mask(piece);
+          functions.bn_gradient_sums(x, g, rows, xStride, gStride, channels, positions, columns, seen, partial, gradient, fold);
+          if (zeros && out)
+            functions.bn_normalize(g, to, rows, gStride, toStride, channels, positions, columns, 0, inputNumbers, inputFold);
+        },
+        true,
+        !training,
+      );
+    if (sums) {
+      // A channel's three sums are those of its series, added up.
+      const copies = columns ? spatial : 1;
+      for (let k = 0, from = partial / 8; k < 3; k++)
+        for (let c = k * all + first, end = c + channels; c < end; c++)
+          for (let i = 0; i < copies; i++, from++) {
+            if (collected) sums[c] += f64[from];
+            else f64[from] = i === 0 ? sums[c] : 0;
+          }
+      if (collected) return;
+      // Sets uneven, since the sums do not tell whether all gradients are equal. bn_gradient_fold sets the other fields.
+      f64.fill(1, gradient / 8, inputNumbers / 8);
+    }
     functions.bn_gradient_fold(
-      batch * spatial,
+      sums ? sums[3 * all] : batch * spatial,
       epsilon,
       Number(training),
       channels,
@@ -81,9 +96,11 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
         true,
         true,
       );
-    for (let c = first, at = gradient / 8; c < first + channels; c++, at += GRADIENT_BYTES / 8) {
-      gradGamma[c] = f64[at + GRAD_GAMMA];
-      gradBeta[c] = f64[at + GRAD_BETA];
-    }
+    // With sums, these two were computed from them before.
+    if (!sums)
+      for (let c = first, at = gradient / 8; c < first + channels; c++, at += GRADIENT_BYTES / 8) {
+        gradGamma[c] = f64[at + GRAD_GAMMA];
+        gradBeta[c] = f64[at + GRAD_BETA];
+      }
   });
 }

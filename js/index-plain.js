@@ -1,6 +1,6 @@
 /* `batchnorm/js`: the same functions in plain JavaScript, without the kernel. */
 
-import { call, callGradient, callMoments } from './call.js';
+import { call, callGradient, callMoments, callSums } from './call.js';
 import { Layer } from './layer.js';
 import { differentiatePlain, normalizePlain } from './plain.js';
 
@@ -31,6 +31,12 @@ export const batchNormalization = (
  */
 export const batchNormalizationGradient = (gradOutput, X, options) =>
   callGradient(differentiatePlain, gradOutput, X, options === undefined ? {} : options);
+
+/**
+ * gradientSums of 'batchnorm', likewise.
+ * @type {typeof import('./index.js').gradientSums}
+ */
+export const gradientSums = (gradOutput, X, options) => callSums(differentiatePlain, gradOutput, X, options);
 
 /**
  * moments of 'batchnorm', likewise.

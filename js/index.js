@@ -1,6 +1,6 @@
 /* The public functions. Their comments are the API documentation. */
 
-import { call, callGradient, callMoments } from './call.js';
+import { call, callGradient, callMoments, callSums } from './call.js';
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
 import { binary as gradientBinary } from './gradient-binary.js';
@@ -9,6 +9,7 @@ import { extend, kernelFor, load, reload } from './loader.js';
 import { differentiatePlain, normalizePlain } from './plain.js';
 
 export { Arena } from './arena.js';
+export { attach } from './attach.js';
 export { fold } from './fold.js';
 export { mergeMoments } from './moments.js';
 
@@ -120,6 +121,9 @@ const TINY = 128;
  * @property {Out | undefined} [out] receives gradInput instead of a new array: a Float32Array of X's length or a tensor of X's
  *   shape. May be gradOutput's own data, which is then overwritten. Must not overlap gradOutput in any other way, nor any other
  *   argument.
+ * @property {Numbers | null | undefined} [sums] default null: X is the whole batch. If X is a part of a batch, in training: the total
+ *   of what gradientSums returned for all parts. Requires the `statistics` that gradientSums was given, those of the whole batch.
+ *   gradGamma and gradBeta are then those of the whole batch, too, and have the same bits for every part.
  * @property {Wanted | undefined} [gradInput] default true; false: gradInput is not computed, and null is returned in its place
  */
 
@@ -140,6 +144,14 @@ const TINY = 128;
  * The parameters and running statistics of a BatchNorm, under PyTorch's names.
  * @template [Values=Numbers]
  * @typedef {import('./layer.js').LayerState<Values>} LayerState
+ */
+
+/**
+ * Makes tensors in the memory of another WebAssembly program.
+ * @typedef {object} Attached
+ * @property {(shape: Sizes, byteOffset: number) => Tensor<Float32Array>} tensor a tensor whose values begin at byte `byteOffset`
+ *   of the memory, a multiple of 4. Nothing is written. Throws a TypeError if an argument is of the wrong kind, and a RangeError if
+ *   the tensor is not in the memory, or overlaps the work area.
  */
 
 /**
@@ -255,6 +267,47 @@ export function batchNormalizationGradient(gradOutput, X, options = /** @type {a
 }
 
 /**
+ * The gradient of a batch that is in parts, for instance on several workers: call this for each part, and add up the arrays, value by
+ * value. Then call batchNormalizationGradient for each part, with the total as the option `sums`.
+ *
+ * The result has Σ gradOutput of each channel, then Σ (X − c) of each, then Σ gradOutput · (X − c) of each, and at the end the number of
+ * values per channel. c is the mean rounded to float32.
+ *
+ * All these calls must get the same statistics, to the last bit. Keep the sums in double: as float32 they would lose the digits that
+ * matter far from zero.
+ *
+ * @param {TensorLike<Float32Array>} gradOutput of X's shape
+ * @param {TensorLike<Float32Array>} X a part of the batch; may be empty
+ * @param {Pick<GradientOptions, 'gamma' | 'beta' | 'epsilon' | 'axis' | 'relu'> & {
+ *   statistics: NonNullable<GradientOptions['statistics']>
+ * }} options as in the gradient call. statistics: those of the whole batch, from mergeMoments. gamma, beta and epsilon only matter
+ *   with relu.
+ * @returns {Float64Array} 3 · C + 1 values
+ * @throws {TypeError} if an argument is of the wrong kind, or missing
+ * @throws {RangeError} if one is of the wrong size or value
+ *
+ * @example
+ * const parts = [
+ *   { data: Float32Array.of(1, 2, 3), shape: [3, 1] },
+ *   { data: Float32Array.of(4), shape: [1, 1] },
+ * ];
+ * const gradOutputs = [
+ *   { data: Float32Array.of(1, 0, 0), shape: [3, 1] },
+ *   { data: Float32Array.of(0), shape: [1, 1] },
+ * ];
+ * const statistics = mergeMoments(parts.map((X) => moments(X)));
+ * const sums = parts
+ *   .map((X, p) => gradientSums(gradOutputs[p], X, { statistics }))
+ *   .reduce((total, part) => total.map((value, i) => value + part[i]));
+ * sums; // ≈ 1, 0, −1.5, 4
+ * const [gradInput] = batchNormalizationGradient(gradOutputs[0], parts[0], { statistics, sums });
+ * gradInput.data; // ≈ 0.26833, −0.35777, −0.08944
+ */
+export function gradientSums(gradOutput, X, options) {
+  return callSums(differentiate, gradOutput, X, options);
+}
+
+/**
  * Mean and biased variance per channel, not rounded to float32: the statistics that batchNormalization uses in training.
  * mergeMoments combines those of parts into those of the whole.
  *
@@ -315,14 +368,14 @@ export class BatchNorm extends Layer {
 /** @type {import('./call.js').Normalize} */
 function normalize(problem, out) {
   const kernel = problem.x.length > TINY && kernelFor(problem.x, out);
-  if (kernel) normalizeBy(kernel, problem, out);
+  if (kernel) kernel.compute(normalizeBy, problem, out);
   else normalizePlain(problem, out);
 }
 
 /** @type {import('./call.js').Differentiate} */
 function differentiate(job, out, gradGamma, gradBeta) {
   const kernel = job.x.length > TINY && extend(kernelFor(job.x, job.gradOutput, out), gradientBinary);
-  if (kernel) differentiateBy(kernel, job, out, gradGamma, gradBeta);
+  if (kernel) kernel.compute(differentiateBy, job, out, gradGamma, gradBeta);
   else differentiatePlain(job, out, gradGamma, gradBeta);
 }
 

@@ -85,15 +85,28 @@ function copyRows(to, at, toStride, from, begin, fromStride, rows, length) {
 export class Kernel {
   #f32;
   #begin;
+  #end;
 
-  /** @param {Functions} functions @param {WebAssembly.Memory} memory @param {number} begin first byte of the work area, a multiple of 64 */
-  constructor(functions, memory, begin) {
+  /** @param {Functions} functions @param {WebAssembly.Memory} memory @param {number} begin first byte of the work area, a
+   *   multiple of 64 @param {number} end the byte after its last */
+  constructor(functions, memory, begin, end) {
     this.functions = functions;
     this.memory = memory;
     this.buffer = memory.buffer;
     this.f64 = new Float64Array(this.buffer);
     this.#f32 = new Float32Array(this.buffer);
     this.#begin = begin;
+    this.#end = end;
+  }
+
+  /**
+   * Computes a forward call or a gradient on this kernel.
+   * @template {unknown[]} Arguments
+   * @param {(kernel: Kernel, ...job: Arguments) => void} by
+   * @param {Arguments} job
+   */
+  compute(by, ...job) {
+    by(this, ...job);
   }
 
   /**
@@ -101,7 +114,8 @@ export class Kernel {
    * tensor elsewhere is copied into a tile, and a result elsewhere is copied out of a tile. But if the result is in this memory,
    * the gradients (or X, if there are none) need no tile: they are copied straight into the result.
    *
-   * @param {Dimensions} dimensions
+   * @param {Dimensions & { row?: number }} dimensions `row`: values from one row of the batch to the next; more than channels ·
+   *   spatial if the tensors are some channels of larger ones
    * @param {Task} task
    * @param {Float32Array} x
    * @param {Float32Array | null} gradients
@@ -109,7 +123,7 @@ export class Kernel {
    * @param {(range: Range) => void} steps
    */
   run(dimensions, task, x, gradients, out, steps) {
-    const { batch, channels, spatial } = dimensions;
+    const { batch, channels, spatial, row = channels * spatial } = dimensions;
     const f32 = this.#f32;
     const outHome = out?.buffer === this.buffer ? out : null;
     const xHome = x.buffer === this.buffer;
@@ -118,8 +132,7 @@ export class Kernel {
     const xPlace = xHome ? x : gradients ? null : outHome;
     const gPlace = gHome && !task.masks ? gradients : outHome;
     const home = xPlace !== null && (gradients === null || gPlace !== null);
-    const plan = makePlan(dimensions, task, this.buffer.byteLength - this.#begin, home);
-    const row = channels * spatial;
+    const plan = makePlan(dimensions, task, this.#end - this.#begin, home);
 
     for (let first = 0; first < channels; first += plan.range) {
       const range = Math.min(plan.range, channels - first);

@@ -1,5 +1,5 @@
-/* Makes kernels from the binary: the package's own, on demand, and one per arena. Compiles the binary once. If that fails,
- * remembers the reason. */
+/* Makes kernels from the binary: the package's own, on demand, and those of the memories that tensors are in. Compiles the binary
+ * once. If that fails, remembers the reason. */
 
 import { normalizeBy } from './forward.js';
 import { binary, contract } from './forward-binary.js';
@@ -18,16 +18,16 @@ const ARENA_WORK = 2 << 20;
 const key = Symbol.for(`batchnorm ${contract}`);
 const found = /** @type {any} */ (globalThis)[key];
 /**
- * Shared by all copies of this version in a program, which may be loaded by import and again by require: the compiled modules,
- * the package's own kernel or the reason why there is none, and the arenas' kernels by their buffers.
- * @type {{ module?: WebAssembly.Module, gradient?: WebAssembly.Module, noGradient?: boolean, own?: Kernel, refusal?: unknown, homes: WeakMap<ArrayBufferLike, Kernel> }}
+ * Shared by all copies of this version in a program, which may be loaded by import and again by require: the compiled modules by
+ * their text, first those for memory that is not shared; the package's own kernel or the reason why there is none, and the kernels of other memories by their buffers.
+ * @type {{ modules: Record<string, WebAssembly.Module>[], noGradient?: boolean, own?: Kernel, refusal?: unknown, homes: WeakMap<ArrayBufferLike, Kernel> }}
  */
-const shared = found?.homes instanceof WeakMap ? found : { homes: new WeakMap() };
+const shared = found?.homes instanceof WeakMap ? found : { modules: [{}, {}], homes: new WeakMap() };
 // Unlike an assignment, this does not throw if the global object is frozen.
 Reflect.set(globalThis, key, shared);
 
-/** @param {string} text a binary's @returns {WebAssembly.Module} */
-function compile(text) {
+/** Decodes a binary. @param {string} text */
+function decode(text) {
   const bytes = new Uint8Array(text.length);
   let size = 0;
   for (let i = 0; i < text.length; ) {
@@ -35,22 +35,59 @@ function compile(text) {
     if (code < 35) code = 86 * (code - 31) + text.charCodeAt(i++);
     bytes[size++] = code - 40;
   }
-  return new WebAssembly.Module(bytes.subarray(0, size));
+  return bytes.subarray(0, size);
+}
+
+/** Changes a binary so that it imports shared memory. @param {Uint8Array} bytes */
+function forSharedMemory(bytes) {
+  // The import section follows the type section. Its last 2 of 17 bytes are the memory's flags and minimum. Shared memory has flags
+  // 3 and also a maximum, here the largest there is.
+  const section = 10 + bytes[9];
+  const changed = [...bytes];
+  changed[section + 1] += 3;
+  changed.splice(section + 15, 2, 3, 1, 0x80, 0x80, 4);
+  return Uint8Array.from(changed);
+}
+
+/** @param {string} text a binary's */
+const moduleOf = (text) => (shared.modules[0][text] ??= new WebAssembly.Module(decode(text)));
+
+/** The module for memory that is shared. @param {string} text a binary's */
+export const sharedModuleOf = (text) => (shared.modules[1][text] ??= new WebAssembly.Module(forSharedMemory(decode(text))));
+
+/** @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @returns {any} its functions */
+export const functionsOf = (module, memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
+
+/** The functions of a binary, for a memory of any kind. @param {string} text @param {WebAssembly.Memory} memory */
+const functionsIn = (text, memory) =>
+  // Not instanceof: in Jest, a memory's buffer is no instance of ArrayBuffer, and a memory may come from another realm.
+  functionsOf((`${memory.buffer}` === '[object SharedArrayBuffer]' ? sharedModuleOf : moduleOf)(text), memory);
+
+/** A memory of at least so many bytes. @param {number} bytes @param {boolean} [isShared] */
+export function makeMemory(bytes, isShared) {
+  const pages = Math.ceil(bytes / WASM_PAGE);
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: isShared });
 }
 
 /** A kernel with a new memory of at least `bytes`. @param {number} bytes @param {number} begin the work area's first byte */
 function makeKernel(bytes, begin) {
-  const pages = Math.ceil(bytes / WASM_PAGE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  shared.module ??= compile(binary);
-  return new Kernel(instantiate(shared.module, memory), memory, begin);
+  const memory = makeMemory(bytes);
+  return new Kernel(functionsOf(moduleOf(binary), memory), memory, begin, memory.buffer.byteLength);
 }
 
-/** @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @returns {any} its functions */
-const instantiate = (module, memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
+/** Makes calls use a kernel for the tensors in its memory. @param {Kernel} kernel */
+export function settle(kernel) {
+  shared.homes.set(kernel.buffer, kernel);
+  return kernel;
+}
+
+/** The functions of the forward call, for a memory of any kind. @param {WebAssembly.Memory} memory */
+export const forwardIn = (memory) => functionsIn(binary, memory);
 
 /** Whether the stack overflowed, which says nothing about the engine. @param {unknown} reason */
-export const isOverflow = (reason) => /stack|recursion/.test(`${reason}`);
+export const isOverflow = (reason) =>
+  // Not a regular expression with alternatives: at the end of the stack, Node 20 ends the program when it compiles one.
+  `${reason}`.includes('stack') || `${reason}`.includes('recursion');
 
 /**
  * Adds the gradient's functions to a kernel; they have a binary of their own. Returns undefined if they are unavailable.
@@ -61,8 +98,7 @@ export function extend(kernel, text) {
   if (kernel && !kernel.functions.bn_mask)
     try {
       if (shared.noGradient) return undefined;
-      shared.gradient ??= compile(text);
-      kernel.functions = { ...kernel.functions, ...instantiate(shared.gradient, kernel.memory) };
+      kernel.functions = { ...kernel.functions, ...functionsIn(text, kernel.memory) };
     } catch (reason) {
       shared.noGradient = !isOverflow(reason);
       return undefined;
@@ -121,9 +157,7 @@ export function makeHome(end) {
   load();
   // A stack overflow in load() is no refusal: this arena may still get a kernel.
   if (shared.refusal !== undefined) return new ArrayBuffer(end);
-  const kernel = makeKernel(end + ARENA_WORK, end);
-  shared.homes.set(kernel.buffer, kernel);
-  return kernel.buffer;
+  return settle(makeKernel(end + ARENA_WORK, end)).buffer;
 }
 
 /** Makes load() use this module instead of the embedded binary. @param {WebAssembly.Module} module */
@@ -143,7 +177,7 @@ export function useModule(module) {
       stamp ? 'one of another version' : describe(module),
     );
   if (shared.own) throw new Error('initialize: module must be given before the kernel is compiled');
-  shared.module = module;
+  shared.modules[0][binary] = module;
 }
 
 /** Tries again, with this module if one is given. @param {WebAssembly.Module | undefined} module */
@@ -152,7 +186,7 @@ export function reload(module) {
   shared.refusal = undefined;
   shared.noGradient = false;
   if (!load() && module !== undefined) {
-    shared.module = undefined;
+    delete shared.modules[0][binary];
     throw new Error('initialize: module could not be instantiated', /** @type {any} */ ({ cause: failure }));
   }
 }

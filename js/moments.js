@@ -16,7 +16,7 @@ const PARTS = 'mergeMoments: parts';
  *
  * For P parts, and compared with exact arithmetic on them, the mean is off by at most (P + 1) · 2⁻⁵³ · max|mean of a part|, and
  * the variance by at most 4 · (P + 6) · 2⁻⁵³ of itself. If the parts' variances come from the float32 kernel, the variance is off
- * by at most 7.2 · 2⁻²⁴ of itself, compared with the exact variance of all values. NaN and infinity have the same effect as in
+ * by at most 6.01 · 2⁻²⁴ of itself, compared with the exact variance of all values. NaN and infinity have the same effect as in
  * the formulas in float64, and stay in their channel.
  *
  * @param {Iterable<{ readonly count: number, readonly mean: Numbers, readonly variance: Numbers }>} parts iterated once: for each

@@ -148,6 +148,7 @@ export function normalizePlain(problem, out) {
 
 /* A channel's numbers for the gradient alone, in a second array. */
 const UNEVEN = 0;
+// The three sums follow one another, as in the option `sums`.
 const G_SUM = 1;
 const DEVIATIONS = 2;
 const PRODUCTS = 3;
@@ -157,41 +158,51 @@ const SLOPE = 6;
 
 /** @type {import('./call.js').Differentiate} */
 export function differentiatePlain(job, out, gradGamma, gradBeta) {
-  const { x, batch, channels, spatial, training } = job;
-  const count = batch * spatial;
+  const { x, batch, channels, spatial, training, sums: all, collected } = job;
+  const count = all ? all[3 * channels] : batch * spatial;
   const numbers = numbersOf(job, job.mean !== null);
   // Allocated before anything is written, since allocating may fail.
   const sums = new Array(FIELDS * channels).fill(0);
   let g = job.gradOutput;
   if (job.relu) {
+    // A part of a batch was normalized as in inference, and relu must leave the same outputs as there.
+    const used = all ? numbersOf({ ...job, training: false }, true) : numbers;
     const masked = out ?? new Float32Array(x.length);
     for (let at = 0; at < x.length; )
-      for (let c = 0; c < numbers.length; c += FIELDS)
+      for (let c = 0; c < used.length; c += FIELDS)
         for (const end = at + spatial; at < end; at++) {
-          const normalized = (x[at] - numbers[c + CENTER] - numbers[c + REST]) * numbers[c + INV_STD];
-          masked[at] = Math.fround(normalized * numbers[c + GAMMA] + numbers[c + BETA]) > 0 ? g[at] : 0;
+          const normalized = (x[at] - used[c + CENTER] - used[c + REST]) * used[c + INV_STD];
+          masked[at] = Math.fround(normalized * used[c + GAMMA] + used[c + BETA]) > 0 ? g[at] : 0;
         }
     g = masked;
   }
 
-  for (let at = 0; at < x.length; )
-    for (let c = 0, first = 0; c < sums.length; c += FIELDS, first += spatial) {
-      const end = at + spatial;
-      for (let i = at; i < end && !sums[c + UNEVEN]; i++) if (g[i] !== g[first]) sums[c + UNEVEN] = 1;
-      const center = numbers[c + CENTER];
-      let total = 0;
-      let deviations = 0;
-      let products = 0;
-      for (; at < end; at++) {
-        const d = x[at] - center;
-        total += g[at];
-        deviations += d;
-        products += g[at] * d;
+  if (collected || !all)
+    for (let at = 0; at < x.length; )
+      for (let c = 0, first = 0; c < sums.length; c += FIELDS, first += spatial) {
+        const end = at + spatial;
+        for (let i = at; i < end && !sums[c + UNEVEN]; i++) if (g[i] !== g[first]) sums[c + UNEVEN] = 1;
+        const center = numbers[c + CENTER];
+        let total = 0;
+        let deviations = 0;
+        let products = 0;
+        for (; at < end; at++) {
+          const d = x[at] - center;
+          total += g[at];
+          deviations += d;
+          products += g[at] * d;
+        }
+        sums[c + G_SUM] += total;
+        sums[c + DEVIATIONS] += deviations;
+        sums[c + PRODUCTS] += products;
       }
-      sums[c + G_SUM] += total;
-      sums[c + DEVIATIONS] += deviations;
-      sums[c + PRODUCTS] += products;
+  if (all)
+    for (let i = 0; i < 3 * channels; i++) {
+      const at = FIELDS * (i % channels) + G_SUM + Math.floor(i / channels);
+      if (collected) all[i] = sums[at];
+      else sums[at] = all[i];
     }
+  if (collected) return;
 
   for (let k = 0, c = 0; k < channels; k++, c += FIELDS) {
     const total = sums[c + G_SUM];
@@ -200,7 +211,7 @@ export function differentiatePlain(job, out, gradGamma, gradBeta) {
     const scale = numbers[c + GAMMA] * invStd;
     let products = sums[c + PRODUCTS];
     // The last two terms are NaN if a sum is not finite, and 0 otherwise.
-    if (training) products = (sums[c + UNEVEN] ? products - total * shift : 0) + 0 * total + 0 * shift;
+    if (training) products = (all || sums[c + UNEVEN] ? products - total * shift : 0) + 0 * total + 0 * shift;
     gradBeta[k] = total;
     gradGamma[k] = products * invStd;
     // From here on the mean is the batch's own, even if another one was given.

@@ -57,7 +57,7 @@ export function describe(value) {
   if (Array.isArray(value)) return `an array of length ${value.length}`;
   if (isObject(value)) return 'an object';
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
-  return /bigint|function|symbol/.test(typeof value) ? `a ${typeof value}` : String(value);
+  return 'bigint function symbol'.includes(typeof value) ? `a ${typeof value}` : String(value);
 }
 
 /** @param {unknown} shape */
@@ -98,6 +98,22 @@ export const isSize = (size) => Number.isSafeInteger(size) && /** @type {number}
 
 /** @param {unknown[]} a @param {unknown} b */
 export const same = (a, b) => Array.isArray(b) && a.length === b.length && a.every((size, k) => size === b[k]);
+
+/**
+ * A copy of the sizes of a new tensor.
+ * @param {string} argument @param {unknown} shape
+ * @returns {number[]}
+ */
+export function shapeOf(argument, shape) {
+  const sizes = listOf(shape);
+  const isList = Array.isArray(sizes);
+  if (!(isList && sizes.length < 9 && sizes.every(isSize))) {
+    const expected = 'be an array of up to 8 non-negative integers';
+    fail(isList ? RangeError : TypeError, argument, expected, describeShape(sizes));
+  }
+  // Adding 0 turns −0 into 0.
+  return sizes.map((size) => size + 0);
+}
 
 /** @param {unknown[]} sizes */
 export const sizeOf = (sizes) => /** @type {number[]} */ (sizes).reduce((product, size) => product * size, 1);
@@ -149,7 +165,8 @@ export function read(argument, given, expected) {
     const steps = { stride: ask(stride), strides: ask(strides) };
     const ordered = ask(isContiguous) ?? true;
     const named = ask(order);
-    const swapped = ask(fortranOrder) || ask(fortran) || (typeof named === 'string' && /^(f|col)/i.test(named));
+    const swapped =
+      ask(fortranOrder) || ask(fortran) || (typeof named === 'string' && (/^f/i.test(named) || /^col/i.test(named)));
     // In an empty tensor any order is fine. The caller rejects invalid sizes.
     if (sizes.every((size) => Number.isSafeInteger(size) && size > 0)) {
       for (const [name, stated] of Object.entries(steps)) checkSteps(argument, name, stated, sizes);

@@ -18,6 +18,7 @@ import {
   lengthOf,
   NUMBERS,
   nameOf,
+  numbersOf,
   read,
   rejectNumber,
   same,
@@ -83,15 +84,20 @@ import {
  *   out: Float32Array | null,
  *   target: any,
  *   layout: Layout,
- *   wantsInput: boolean
+ *   wantsInput: boolean,
+ *   sums: Float64Array | null,
+ *   collected: boolean
  * }} GradientJob
+ * `sums`: if X is a part of a batch, the total of what gradientSums returned for all parts; otherwise null. `collected`: this is a call
+ * of gradientSums; the only results are the sums of X, and `sums` receives them.
  */
 
 /** An object with these names, all of them undefined. @param {string} list @returns {Record<string, unknown>} */
 export const none = (list) => Object.fromEntries(list.split(' ').map((name) => [name, undefined]));
 
 const OPTIONS = /* @__PURE__ */ none('out axis statistics unbiased relu');
-const GRADIENT_OPTIONS = /* @__PURE__ */ none('gamma beta statistics epsilon training axis relu out gradInput');
+const GRADIENT_OPTIONS = /* @__PURE__ */ none('gamma beta statistics epsilon training axis relu out gradInput sums');
+const SUMS_OPTIONS = /* @__PURE__ */ none('gamma beta statistics epsilon axis relu');
 const PARAMETERS = ['gamma', 'beta', 'runningMean', 'runningVar'];
 
 /** The arguments' names in error messages, by their plain names. @typedef {Record<string, string>} Names */
@@ -110,9 +116,10 @@ function namesOf(name) {
 }
 
 const ARGUMENTS =
-  'X gamma beta runningMean runningVar momentum epsilon training options out axis statistics unbiased relu gradOutput gradInput';
+  'X gamma beta runningMean runningVar momentum epsilon training options out axis statistics unbiased relu gradOutput gradInput sums';
 const NAMES = /* @__PURE__ */ namesOf('batchNormalization');
 const GRADIENT_NAMES = /* @__PURE__ */ namesOf('batchNormalizationGradient');
+const SUMS_NAMES = /* @__PURE__ */ namesOf('gradientSums');
 const MOMENTS_NAMES = /* @__PURE__ */ namesOf('moments');
 /** The two arguments that must be given together, for an error message. */
 const PAIR = 'batchNormalization: runningMean and runningVar';
@@ -439,12 +446,13 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
 
 /**
  * @param {unknown} gradOutput @param {unknown} X @param {unknown} options
+ * @param {boolean} [collected] whether this is a call of gradientSums
  * @returns {GradientJob}
  */
-export function validateGradient(gradOutput, X, options) {
-  const name = GRADIENT_NAMES;
+export function validateGradient(gradOutput, X, options, collected = false) {
+  const name = collected ? SUMS_NAMES : GRADIENT_NAMES;
   // Reading may run the user's code.
-  const given = readOptions(name.options, options, GRADIENT_OPTIONS);
+  const given = readOptions(name.options, options, collected ? SUMS_OPTIONS : GRADIENT_OPTIONS);
   const { epsilon = 1e-5, training = true, relu = false, gradInput: wantsInput = true } = given;
   checkEpsilon(name.epsilon, epsilon);
   checkBoolean(name.training, training);
@@ -461,11 +469,12 @@ export function validateGradient(gradOutput, X, options) {
   const saved = readStatistics(name.statistics, given.statistics);
   const readMean = saved && readPerChannel(name.mean, saved.mean, layout, false);
   const readVar = saved && readPerChannel(name.variance, saved.variance, layout, false);
+  const sums = given.sums == null ? null : numbersOf(name.sums, given.sums);
   const outReading = readOut(name, given.out, layout.shape);
   // No code of the user's runs from here on.
 
   checkShape(name.gradOutput, readG, layout.shape);
-  const { size } = layout;
+  const { size, batch, channels, spatial } = layout;
   /** @type {Float32Array} */
   const x = valuesOf(name.X, readX, size, layout);
   /** @type {Float32Array} */
@@ -474,8 +483,22 @@ export function validateGradient(gradOutput, X, options) {
   const beta = perChannelOf(name.beta, readBeta, layout);
   const mean = perChannelOf(name.mean, readMean, layout);
   const variance = perChannelOf(name.variance, readVar, layout);
-  if (training) checkFilled(name, layout, x);
-  else if (!variance) fail(TypeError, name.statistics, 'be given in inference', describe(given.statistics));
+  const isPart = collected || sums !== null;
+  if (training && !isPart) checkFilled(name, layout, x);
+  else if (!variance)
+    fail(
+      TypeError,
+      name.statistics,
+      isPart ? 'be those of the whole batch' : 'be given in inference',
+      describe(given.statistics),
+    );
+  const fields = 3 * channels + 1;
+  if (sums) {
+    if (!training) fail(TypeError, name.sums, 'not be given if training is false', describe(given.sums));
+    if (sums.length !== fields) fail(RangeError, name.sums, `hold ${fields} values for ${channels} channels`, `${sums.length}`);
+    const [count, least] = [sums[3 * channels], Math.max(batch * spatial, 1)];
+    if (!(count >= least)) fail(RangeError, name.sums, `end with the count of all parts, at least ${least}`, `${count}`);
+  }
   if (variance) checkVariance(name.variance, variance, epsilon);
   const out = outOf(name, outReading, layout, g, 'gradOutput');
   if (out)
@@ -485,7 +508,6 @@ export function validateGradient(gradOutput, X, options) {
       ['X', 'gamma', 'beta', 'statistics.mean', 'statistics.variance'],
       [x, gamma, beta, mean, variance],
     );
-  const { batch, channels, spatial } = layout;
   return {
     x,
     gradOutput: g,
@@ -503,6 +525,8 @@ export function validateGradient(gradOutput, X, options) {
     training,
     relu,
     wantsInput,
+    sums: collected ? new Float64Array(fields) : sums,
+    collected,
   };
 }
 

@@ -2,7 +2,7 @@
  * incomplete modules. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Arena, batchNormalization, batchNormalizationGradient, fold, moments } from '../js/index.js';
+import { Arena, batchNormalization, batchNormalizationGradient, fold, gradientSums, moments } from '../js/index.js';
 import { normalTensor, sizeOf } from './data.js';
 import { assertSameBits, inFreshNode } from './helpers.js';
 
@@ -25,12 +25,18 @@ const backward = (name) => (value) => {
   for (const key of ['gradOutput', 'X']) delete options[key];
   return batchNormalizationGradient(given.gradOutput, given.X, { ...options, statistics: { mean, variance } });
 };
+const sumsOf = (name) => (value) => {
+  const { gradOutput: g, X: x, mean, variance, gamma } = { gradOutput, X, mean: four, variance: four, [name]: value };
+  return gradientSums(g, x, { gamma, statistics: { mean, variance } });
+};
 const TENSORS = {
   'batchNormalization: X': forward('X'),
   'batchNormalization: out': forward('out'),
   'batchNormalizationGradient: gradOutput': backward('gradOutput'),
   'batchNormalizationGradient: X': backward('X'),
   'batchNormalizationGradient: out': backward('out'),
+  'gradientSums: gradOutput': sumsOf('gradOutput'),
+  'gradientSums: X': sumsOf('X'),
   'moments: X': (value) => moments(value),
 };
 const PER_CHANNEL = {
@@ -41,6 +47,9 @@ const PER_CHANNEL = {
   'batchNormalizationGradient: gamma': backward('gamma'),
   'batchNormalizationGradient: statistics.mean': backward('mean'),
   'batchNormalizationGradient: statistics.variance': backward('variance'),
+  'gradientSums: gamma': sumsOf('gamma'),
+  'gradientSums: statistics.mean': sumsOf('mean'),
+  'gradientSums: statistics.variance': sumsOf('variance'),
 };
 
 /** Values that are neither a size nor an offset, each with the type of its error and the way its message describes the value. */
@@ -196,6 +205,7 @@ test('a shape whose product is above 2⁵³', () => {
     const message = `X.data must hold ${sizeOf(sizes)} values for shape [${sizes.join(', ')}]; got ${SIZE}`;
     throws(() => batchNormalization(vast, null, null), RangeError, `batchNormalization: ${message}`);
     throws(() => batchNormalizationGradient(vast, vast), RangeError, `batchNormalizationGradient: ${message}`);
+    throws(() => gradientSums(vast, vast, {}), RangeError, `gradientSums: ${message}`);
     throws(() => moments(vast), RangeError, `moments: ${message}`);
   }
   const message = `moments: X.data must hold at least ${2 * MOST} values with offset ${MOST}; got ${SIZE}`;
@@ -216,6 +226,8 @@ test('a shape with a 0 has no values, however large its other sizes are', () => 
     const [gradInput, ...gradients] = batchNormalizationGradient(empty, empty);
     assert.deepEqual(gradInput, empty);
     for (const { data } of gradients) assert.equal(data.length, 0);
+    const [count] = gradientSums(empty, empty, { statistics: { mean: [], variance: [] } });
+    assert.equal(count, sizeOf(sizes.filter((_, k) => k !== 1)));
     assert.equal(moments(empty).mean.length, 0);
   }
   const [output] = batchNormalization({ data, shape: [0, 4, MOST] }, null, null, four, four, 0.1, 1e-5, false);
@@ -274,6 +286,13 @@ test('ranks 1 to 8, with every axis', () => {
       hold(
         batchNormalizationGradient(g, x, { gamma: parameter, axis }),
         batchNormalizationGradient(flatten(g), flatten(x), { gamma: parameter.data }),
+      );
+      const statistics = { mean: parameter.data, variance: parameter.data };
+      const sums = gradientSums(flatten(g), flatten(x), { statistics });
+      assert.deepEqual(gradientSums(g, x, { axis, statistics }), sums);
+      hold(
+        batchNormalizationGradient(g, x, { gamma: parameter, axis, statistics, sums }),
+        batchNormalizationGradient(flatten(g), flatten(x), { gamma: parameter.data, statistics, sums }),
       );
       assert.deepEqual(moments(x, { axis }), moments(flatten(x)));
     }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
-import { batchNormalization, batchNormalizationGradient, moments } from '../js/index.js';
+import { batchNormalization, batchNormalizationGradient, gradientSums, moments } from '../js/index.js';
 import { normalTensor } from './data.js';
 import { assertSameBits } from './helpers.js';
 
@@ -19,7 +19,8 @@ const AXIS = 'must be an integer from -4 to 3';
 const RANK_1 = 'axis must be 0 or -1 for an X of rank 1; got undefined';
 const OPTIONS = 'options must be an object with no properties other than out, axis, statistics, unbiased, relu';
 const GRADIENT_OPTIONS =
-  'options must be an object with no properties other than gamma, beta, statistics, epsilon, training, axis, relu, out, gradInput';
+  'options must be an object with no properties other than gamma, beta, statistics, epsilon, training, axis, relu, out, gradInput, sums';
+const SUMS_OPTIONS = 'options must be an object with no properties other than gamma, beta, statistics, epsilon, axis, relu';
 const OUT = "out must be a Float32Array or a tensor of X's shape";
 
 const zeros = (length) => new Float64Array(length);
@@ -66,6 +67,11 @@ function call(replaced, options) {
 function gradientCall(replaced, options) {
   const merged = merge({ gradOutput, X, options }, replaced);
   return () => batchNormalizationGradient(merged.gradOutput, merged.X, merged.options);
+}
+
+function sumsCall(replaced) {
+  const merged = merge({ gradOutput, X, options: { statistics: { mean: three, variance: three } } }, replaced);
+  return () => gradientSums(merged.gradOutput, merged.X, merged.options);
 }
 
 function momentsCall(replaced) {
@@ -569,6 +575,104 @@ const GRADIENT_CASES = [
     RangeError,
     'out must not overlap X; got overlapping memory',
   ],
+
+  ...[
+    ['a number', 10, TypeError, `sums ${ARRAYS}; got 10`],
+    ['false', false, TypeError, `sums ${ARRAYS}; got false`],
+    ['a tensor', { data: zeros(10), shape: [10] }, TypeError, `sums ${ARRAYS}; got an object`],
+    ['JSON of a typed array', { 0: 1, 1: 2 }, TypeError, `sums ${ARRAYS}; got an object`],
+    ['integers', new Int32Array(10), TypeError, `sums ${ARRAYS}; got an Int32Array of length 10`],
+    ['of text', [...zeros(9), '8'], TypeError, 'sums[9] must be a number; got "8"'],
+    ['with a hole', Object.assign([], { 9: 8 }), TypeError, 'sums[0] must be a number; got undefined'],
+    ['a list of those of parts', [zeros(10), zeros(10)], TypeError, 'sums[0] must be a number; got a Float64Array of length 10'],
+    ['too short', zeros(9), RangeError, 'sums must hold 10 values for 3 channels; got 9'],
+    ['too long', zeros(11), RangeError, 'sums must hold 10 values for 3 channels; got 11'],
+    ['empty', [], RangeError, 'sums must hold 10 values for 3 channels; got 0'],
+    ['detached', detached(Float64Array, 10), RangeError, 'sums must hold 10 values for 3 channels; got 0'],
+    ['all 0', zeros(10), RangeError, 'sums must end with the count of all parts, at least 8; got 0'],
+    ['of another part', [...zeros(9), 7], RangeError, 'sums must end with the count of all parts, at least 8; got 7'],
+    ['without a count', zeros(10).fill(NaN), RangeError, 'sums must end with the count of all parts, at least 8; got NaN'],
+  ].map(([name, sums, ...expected]) => [
+    `sums ${name}`,
+    { options: { sums, statistics: { mean: three, variance: three } } },
+    ...expected,
+  ]),
+  [
+    'sums of no values',
+    {
+      gradOutput: empty,
+      X: empty,
+      options: { out: undefined, sums: zeros(10), statistics: { mean: three, variance: three } },
+    },
+    RangeError,
+    'sums must end with the count of all parts, at least 1; got 0',
+  ],
+  [
+    'sums in inference',
+    { options: { sums: zeros(10).fill(8), statistics: { mean: three, variance: three }, training: false } },
+    TypeError,
+    'sums must not be given if training is false; got a Float64Array of length 10',
+  ],
+  ...[undefined, null].map((statistics) => [
+    `sums with statistics ${statistics}`,
+    { options: { sums: zeros(10).fill(8), statistics } },
+    TypeError,
+    `statistics must be those of the whole batch; got ${statistics}`,
+  ]),
+];
+
+/** The same for the sums of a part. */
+const SUMS_CASES = [
+  ['gradOutput missing', { gradOutput: undefined }, TypeError, `gradOutput ${TENSOR}; got undefined`],
+  ['X missing', { X: undefined }, TypeError, `X ${TENSOR}; got undefined`],
+  [
+    'gradOutput of another shape',
+    { gradOutput: { data: X.data, shape: [2, 3, 4] } },
+    RangeError,
+    'gradOutput.shape must equal X.shape, [2, 3, 2, 2]; got [2, 3, 4]',
+  ],
+  [
+    'X too short',
+    { X: { data: new Float32Array(23), shape: X.shape } },
+    RangeError,
+    'X.data must hold 24 values for shape [2, 3, 2, 2]; got 23',
+  ],
+  ['options null', { options: null }, TypeError, `${SUMS_OPTIONS}; got null`],
+  ['options the statistics', { options: three }, TypeError, `${SUMS_OPTIONS}; got an array of length 3`],
+  ...['training', 'out', 'gradInput', 'sums', 'unbiased'].map((name) => [
+    `the option ${name}`,
+    { options: { [name]: undefined } },
+    TypeError,
+    `${SUMS_OPTIONS}; got the property "${name}"`,
+  ]),
+  ...[undefined, null].map((statistics) => [
+    `statistics ${statistics}`,
+    { options: { statistics } },
+    TypeError,
+    `statistics must be those of the whole batch; got ${statistics}`,
+  ]),
+  ['no mean', { options: { statistics: { variance: three } } }, TypeError, `statistics.mean ${NO_NULL}; got undefined`],
+  [
+    'a variance too long',
+    { options: { statistics: { mean: three, variance: zeros(4) } } },
+    RangeError,
+    'statistics.variance must hold 3 values, one per channel of X [2, 3, 2, 2]; got 4',
+  ],
+  [
+    'a variance below −epsilon',
+    { options: { statistics: { mean: three, variance: [1, -0.5, 1] } } },
+    RangeError,
+    'statistics.variance must be at least -epsilon; got -0.5 in channel 1, with epsilon 0.00001',
+  ],
+  ['epsilon negative', { options: { epsilon: -1 } }, RangeError, 'epsilon must be a finite number of at least 0; got -1'],
+  ['an axis beyond the last', { options: { axis: 4 } }, RangeError, `axis ${AXIS}; got 4`],
+  ['relu a number', { options: { beta: three, relu: 1 } }, TypeError, 'relu must be true or false; got 1'],
+  [
+    'relu without beta',
+    { options: { relu: true } },
+    TypeError,
+    'beta must be given if relu is true (null means 0); got undefined',
+  ],
 ];
 
 /** The same for moments. */
@@ -590,6 +694,7 @@ const MOMENTS_CASES = [
 for (const [functionName, make, cases] of [
   ['batchNormalization', call, CASES],
   ['batchNormalizationGradient', gradientCall, GRADIENT_CASES],
+  ['gradientSums', sumsCall, SUMS_CASES],
   ['moments', momentsCall, MOMENTS_CASES],
 ])
   for (const [name, replaced, ErrorType, message] of cases)
@@ -615,6 +720,10 @@ test('adjacent memory does not overlap', () => {
   const statistics = { mean: doubles(192, 3), variance: doubles(216, 3) };
   call({ X: inMemory, gamma: doubles(240, 3), options: { out: floats(96, 24), statistics } })();
   gradientCall({ X: inMemory, options: { out: floats(96, 24), statistics, gamma: doubles(240, 3) } })();
+});
+
+test('gradientSums requires options', () => {
+  assert.throws(() => gradientSums(gradOutput, X), new TypeError(`gradientSums: ${SUMS_OPTIONS}; got undefined`));
 });
 
 test('undefined means the default', () => {

@@ -56,6 +56,7 @@ function runAlone(example) {
   execFileSync(process.execPath, ['--input-type=module', '--eval', program], {
     cwd: new URL('..', import.meta.url),
     stdio: 'pipe',
+    timeout: 300_000,
   });
   return held;
 }
@@ -64,7 +65,7 @@ function runAlone(example) {
 const commentsOf = (...files) =>
   new Map(
     files.flatMap((file) =>
-      [...read(file).matchAll(/\/\*\*(?:(?!\*\/)[\s\S])*?\*\/\s*export (?:const|function|class) (\w+)/g)].map(
+      [...read(file).matchAll(/\/\*\*(?:(?!\*\/)[\s\S])*?\*\/\s*export (?:const|(?:async )?function|class) (\w+)/g)].map(
         ([comment, name]) => [name, comment],
       ),
     ),
@@ -72,9 +73,9 @@ const commentsOf = (...files) =>
 const exampleIn = (comment, name) =>
   (comment?.match(/@example\n([\s\S]*?)\*\//) ?? assert.fail(`${name} has no example`))[1].replace(/^ \* ?/gm, '');
 
-const comments = commentsOf('js/index.js', 'js/arena.js', 'js/fold.js', 'js/moments.js');
+const comments = commentsOf('js/index.js', 'js/arena.js', 'js/attach.js', 'js/fold.js', 'js/moments.js');
 /** Exports whose examples have no values in their comments. */
-const NO_NUMBERS = ['Arena', 'backend', 'initialize'];
+const NO_NUMBERS = ['Arena', 'attach', 'backend', 'initialize'];
 
 for (const [name, exported] of Object.entries(batchnorm))
   test(`${name} is documented, with an example that runs`, () => {
@@ -86,8 +87,17 @@ for (const [name, exported] of Object.entries(batchnorm))
     if (name in plain) assert.equal(runExample(exampleIn(comment, name), plain), asserted);
   });
 
+test('createThreads is documented, with an example that runs', () => {
+  const comment = commentsOf('js/threads.js').get('createThreads');
+  assert.match(comment, /@throws/);
+  runAlone(`
+    import { batchNormalization } from 'batchnorm';
+    import { createThreads } from 'batchnorm/threads';
+    ${exampleIn(comment, 'createThreads')}`);
+});
+
 test('batchnorm/js exports the same functions except those for WebAssembly, and refers to the main entry for documentation', () => {
-  const ofKernel = ['Arena', 'backend', 'initialize'];
+  const ofKernel = ['Arena', 'attach', 'backend', 'initialize'];
   assert.deepEqual([...Object.keys(plain), ...ofKernel].sort(), Object.keys(batchnorm).sort());
   const own = commentsOf('js/index-plain.js');
   const shared = new Set(Object.values(batchnorm));
@@ -120,7 +130,7 @@ test('the README is short, and its CDN line names a file of this version', () =>
   const prose = readme.replace(/^```[\s\S]*?^```/gm, '').split(/\s+/);
   assert.ok(prose.length <= 1400, `${prose.length} words`);
   const { version } = JSON.parse(read('package.json'));
-  for (const page of ['README.md', 'docs/getting-started.md']) {
+  for (const page of ['README.md', 'docs/getting-started.md', 'docs/threads.md']) {
     const [, wanted, file] = read(page).match(/cdn\.jsdelivr\.net\/npm\/batchnorm@([\d.]+)\/([\w./]+)/);
     assert.ok(version.startsWith(`${wanted}.`), `${page} loads version ${wanted} from the CDN`);
     read(file);

@@ -167,7 +167,7 @@ export function makeKernel(work, tensors = 0) {
   const pages = Math.ceil((64 + tensors + work) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  return new Kernel(exports, memory, PAGE * pages - work);
+  return new Kernel(exports, memory, PAGE * pages - work, PAGE * pages);
 }
 
 /** batchNormalization with a given kernel, however small the tensor. */

@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import vm from 'node:vm';
+import { build } from 'esbuild';
 import { contract } from '../js/forward-binary.js';
 import { batchNormalization, batchNormalizationGradient } from '../js/index.js';
 import * as plain from '../js/index-plain.js';
@@ -388,4 +390,27 @@ test('the changelog names the binary', () => {
     .toString()
     .match(/## \[[\s\S]*?sha256\s+`(\w+)`/);
   assert.ok(entry.includes(sha256(bare)) && entry.includes(`${bare.length} bytes`), 'CHANGELOG.md describes another binary');
+});
+
+test('where ArrayBuffer is not that of WebAssembly, as in Jest, gradients and attach use the kernel', async () => {
+  const { outputFiles } = await build({
+    entryPoints: ['js/index.js'],
+    absWorkingDir: fileURLToPath(new URL('..', import.meta.url)),
+    bundle: true,
+    format: 'iife',
+    globalName: 'batchnorm',
+    write: false,
+  });
+  // A new context has its own ArrayBuffer; its WebAssembly is replaced by this one.
+  const context = vm.createContext({});
+  context.WebAssembly = WebAssembly;
+  const run = (code) => vm.runInContext(code, context);
+  run(outputFiles[0].text);
+  run('var X = { data: Float32Array.from({ length: 160 }, (_, i) => Math.sin(i)), shape: [2, 4, 20] };');
+  assert.equal(run('new WebAssembly.Memory({ initial: 1 }).buffer instanceof ArrayBuffer'), false);
+  const gradient = run('batchnorm.batchNormalizationGradient(X, X)[0].data');
+  const Y = { data: Float32Array.from({ length: 160 }, (_, i) => Math.sin(i)), shape: [2, 4, 20] };
+  assert.deepEqual([...gradient], [...batchNormalizationGradient(Y, Y)[0].data]);
+  assert.equal(run(`globalThis[Symbol.for('batchnorm ${contract}')].noGradient`), undefined);
+  run('batchnorm.attach(new WebAssembly.Memory({ initial: 16 }), 64, 2 ** 19).tensor([2], 2 ** 19)');
 });

@@ -17,7 +17,9 @@ const filesIn = (folder, ending) =>
 const { author, bugs, files, homepage, repository } = JSON.parse(read('package.json'));
 const github = repository.url.replace(/^git\+|\.git$/g, '');
 const raw = github.replace('//github.com', '//raw.githubusercontent.com');
-const markdown = ['.', 'docs', 'examples/images'].flatMap((folder) => filesIn(folder, '.md'));
+const markdown = ['.', 'docs', 'examples/images', 'examples/cluster', 'examples/tfjs'].flatMap((folder) =>
+  filesIn(folder, '.md'),
+);
 const workflows = filesIn('.github/workflows', '.yml');
 
 test('all addresses of the repository and its site match package.json', () => {

@@ -1,5 +1,6 @@
-/* Runs before the package is packed. Makes its other folders: types/, from the comments in js/, and cjs/, with CommonJS files for
- * Jest's default settings and for Node before 20.19, and with types of their own. */
+/* Runs before the package is packed. Makes its other folders: types/, from the comments in js/; cjs/, with CommonJS files for
+ * Jest's default settings and for Node before 20.19, and with types of their own; and threads/, which resolves `batchnorm/threads`
+ * for tools that ignore `exports` (Parcel by default, TypeScript's node10). */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,9 +12,11 @@ import { build } from 'esbuild';
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 const ENTRIES = ['index', 'index-plain'];
 /** The entries, and what their types import. */
-const FILES = [...ENTRIES, 'arena', 'fold', 'layer', 'moments'];
+const FILES = [...ENTRIES, 'arena', 'attach', 'fold', 'layer', 'moments'];
+/** An entry that is an ES module only, as its workers are. */
+const THREADS = 'threads';
 
-for (const directory of ['types', 'cjs']) {
+for (const directory of ['types', 'cjs', THREADS]) {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory);
 }
@@ -63,13 +66,16 @@ function forCommonJs(types) {
   return changed;
 }
 
-for (const file of FILES) {
+for (const file of [...FILES, THREADS]) {
   const [source, emitted] = [`js/${file}.js`, `cjs/emitted/${file}.d.ts`].map((path) => readFileSync(path, 'utf8'));
   const types = withoutPrivateNames(describeTypes(source, emitted));
   writeFileSync(`types/${file}.d.ts`, types);
-  writeFileSync(`cjs/${file}.d.cts`, forCommonJs(types));
+  if (file !== THREADS) writeFileSync(`cjs/${file}.d.cts`, forCommonJs(types));
 }
 rmSync('cjs/emitted', { recursive: true });
+
+const resolved = { type: 'module', main: `../js/${THREADS}.js`, types: `../types/${THREADS}.d.ts` };
+writeFileSync(`${THREADS}/package.json`, `${JSON.stringify(resolved, null, 2)}\n`);
 
 await build({
   entryPoints: ENTRIES.map((entry) => `js/${entry}.js`),

@@ -1,0 +1,296 @@
+/* Threads: calls give the same bits as on one thread, workers really take part, and a worker that dies ends no more than one call. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { runInNewContext } from 'node:vm';
+import { Worker } from 'node:worker_threads';
+import { batchNormalization, batchNormalizationGradient, moments } from '../js/index.js';
+import { createThreads } from '../js/threads.js';
+import { normalTensor, parametersFor, seeded, sizeOf } from './data.js';
+import { assertSameBits, inFreshNode, move } from './helpers.js';
+
+const MB = 2 ** 20;
+const file = new URL('./threads/worker.js', import.meta.url);
+
+/** Threads whose workers count their kernel calls: `counts[k]` belongs to worker k. */
+async function counting(size) {
+  const counts = [];
+  const threads = await createThreads(size, {
+    worker() {
+      counts.push(new Int32Array(new SharedArrayBuffer(8)));
+      return new Worker(file, { workerData: counts.at(-1) });
+    },
+  });
+  return { threads, counts, calls: () => counts.reduce((sum, count) => sum + Atomics.load(count, 0), 0) };
+}
+
+/** Repeats something that workers may share, until one has, for a minute at most. It never returns to the event loop. */
+function untilShared({ calls }, run) {
+  const before = calls();
+  const end = performance.now() + 60_000;
+  while (calls() === before) {
+    run();
+    assert.ok(performance.now() < end, 'no worker took part');
+  }
+}
+
+const pools = await Promise.all([2, 3, 8].map(counting));
+after(() => Promise.all(pools.map(({ threads }) => threads.close())));
+
+/** All ways to call, with all tensors from `place`. */
+function* callsOn(shape, axis, place) {
+  const X = normalTensor(shape, 1, 3);
+  const gradOutput = normalTensor(shape, 2, 1);
+  const channels = shape.at(axis);
+  const { gamma, beta, runningMean: mean, runningVar: variance } = parametersFor(channels);
+  const empty = () => place({ data: new Float32Array(sizeOf(shape)), shape });
+  const saved = () => ({ mean: new Float64Array(channels), variance: new Float64Array(channels) });
+  for (const [name, training, options] of [
+    ['training', true, { unbiased: true }],
+    ['training with relu', true, { relu: true }],
+    ['inference', false, {}],
+    ['inference with relu', false, { relu: true }],
+  ]) {
+    const statistics = saved();
+    const out = empty();
+    const run = () =>
+      batchNormalization(place(X), gamma, beta, mean, variance, 0.9, 1e-5, training, { ...options, axis, statistics, out });
+    yield [name, () => [...run(), statistics.mean, statistics.variance]];
+  }
+  yield [
+    'in place',
+    () => {
+      const tensor = place(X);
+      return batchNormalization(tensor, gamma, null, null, null, 0.9, 1e-5, true, { axis, out: tensor });
+    },
+  ];
+  yield ['moments', () => Object.values(moments(place(X), { axis })).slice(1)];
+  const { mean: m, variance: v } = moments(X, { axis });
+  for (const [name, options] of [
+    ['gradient', { gamma }],
+    ['gradient with statistics', { gamma, statistics: { mean: m, variance: v } }],
+    ['gradient with relu', { gamma, beta, relu: true }],
+    ['gradient in inference', { gamma, statistics: { mean, variance }, training: false }],
+    ['gradient without gradInput', { gamma, gradInput: false }],
+  ])
+    yield [
+      name,
+      () => {
+        const out = options.gradInput === false ? {} : { out: empty() };
+        return batchNormalizationGradient(place(gradOutput), place(X), { ...options, axis, ...out });
+      },
+    ];
+}
+
+const bitsOf = (results) => results.map((result) => result && (result.data ?? result));
+
+for (const [shape, axis = 1] of [
+  [[3, 64, 16, 16]],
+  [[3, 5, 41, 43]],
+  [[4, 2, 4097, 3]],
+  [[1, 3, 224, 224]],
+  [[300, 96, 1, 1]],
+  [[40, 33, 5, 5]],
+  [[6, 31, 29, 8], -1],
+  [[2, 40000]],
+  [[300, 700, 1, 1]],
+  [[5, 1, 90, 90]],
+  [[2, 3, 7, 7]],
+])
+  test(`${shape} on axis ${axis}: 2, 3 and 8 threads give the bits of one`, () => {
+    for (const { threads } of pools) {
+      const arena = threads.arena(5 * (4 * sizeOf(shape) + 64));
+      const here = callsOn(shape, axis, (tensor) => ({ data: tensor.data.slice(), shape }));
+      const shared = callsOn(shape, axis, (tensor) => move(arena, tensor));
+      for (const [name, run] of here) {
+        const expected = bitsOf(run());
+        const actual = bitsOf(shared.next().value[1]());
+        arena.reset();
+        for (const [k, result] of expected.entries())
+          if (result) assertSameBits(actual[k], result, `${name}, ${threads.size} threads, result ${k}`);
+      }
+    }
+  });
+
+for (const pool of pools)
+  test(`${pool.threads.size} threads: workers take part in each kind of call, also if the event loop never runs in between`, () => {
+    const shape = [4, 32, 64, 64];
+    const arena = pool.threads.arena(16 * MB);
+    for (const [name, run] of callsOn(shape, 1, (tensor) => move(arena, tensor)))
+      untilShared(pool, () => {
+        arena.reset();
+        run(name);
+      });
+  });
+
+test('calls that cannot be shared are computed by the calling thread', () => {
+  const [pool] = pools;
+  const arena = pool.threads.arena(4 * MB);
+  const X = move(arena, normalTensor([8, 16, 32, 32], 1, 3));
+  const normalize = (X, options) => batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, options);
+  untilShared(pool, () => normalize(X, { out: X }));
+  const before = pool.calls();
+  const small = X.data.subarray(0, 32768);
+  for (let i = 0; i < 100; i++) {
+    normalize(X); // its output is elsewhere
+    normalize({ data: X.data, shape: [128, 1, 32, 32] }, { out: X.data });
+    normalize({ data: small, shape: [4, 32, 16, 16] }, { out: small });
+  }
+  assert.equal(pool.calls(), before);
+});
+
+test('if a worker dies in the midst of a call, that call fails, and the next one uses the threads that are left', async () => {
+  const next = seeded(7);
+  const shape = [8, 48, 32, 32];
+  const X = normalTensor(shape, 1, 3);
+  const gradOutput = normalTensor(shape, 2, 1);
+  const expected = {
+    forward: bitsOf(batchNormalization(X, null, null)),
+    gradient: bitsOf(batchNormalizationGradient(gradOutput, X)),
+  };
+  let failed = 0;
+  for (let round = 0; round < 20; round++) {
+    const kind = round % 2 ? 'gradient' : 'forward';
+    const pool = await counting(3);
+    const arena = pool.threads.arena(8 * MB);
+    const tensors = [X, gradOutput, X].map((tensor) => move(arena, tensor));
+    const run = {
+      forward: () => batchNormalization(tensors[0], null, null, null, null, 0.1, 1e-5, true, { out: tensors[2] }),
+      gradient: () => batchNormalizationGradient(tensors[1], tensors[0], { out: tensors[2] }),
+    }[kind];
+    untilShared(pool, run);
+    const [count] = pool.counts;
+    // One of the next kernel calls of this worker.
+    Atomics.store(count, 1, Atomics.load(count, 0) + 1 + Math.floor(next() * 20));
+    assert.throws(() => untilShared({ calls: () => 0 }, run), {
+      name: 'Error',
+      message: 'batchnorm/threads: a worker stopped during the call, so the results are incomplete (threads left: 2)',
+    });
+    failed++;
+    assert.equal(pool.threads.size, 2);
+    for (const [k, result] of bitsOf(run()).entries()) assertSameBits(result, expected[kind][k]);
+    await pool.threads.close();
+    assert.equal(pool.threads.size, 1);
+    for (const [k, result] of bitsOf(run()).entries()) assertSameBits(result, expected[kind][k]);
+  }
+  assert.equal(failed, 20);
+});
+
+test('a worker that dies while it is idle does no harm', async () => {
+  const workers = [];
+  const threads = await createThreads(3, {
+    worker() {
+      workers.push(new Worker(new URL('../js/threads-worker.js', import.meta.url)));
+      return workers.at(-1);
+    },
+  });
+  const arena = threads.arena(4 * MB);
+  const X = normalTensor([4, 16, 64, 32], 1, 3);
+  const expected = bitsOf(batchNormalization(X, null, null));
+  for (const worker of workers) {
+    await worker.terminate();
+    const Y = move(arena, X);
+    const actual = bitsOf(batchNormalization(Y, null, null, null, null, 0.1, 1e-5, true, { out: Y }));
+    for (const [k, result] of actual.entries()) assertSameBits(result, expected[k]);
+  }
+  assert.equal(threads.size, 1);
+});
+
+test('after a call that was cut off, the next one is right', () => {
+  const [, pool] = pools;
+  const shape = [16, 64, 64, 64];
+  const arena = pool.threads.arena(64 * MB);
+  const X = move(arena, normalTensor(shape, 1, 3));
+  const out = arena.tensor(shape);
+  const run = () => batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out });
+  untilShared(pool, run);
+  const expected = bitsOf(run()).map((result) => result.slice());
+  let cut = 0;
+  for (let timeout = 1; timeout <= 20; timeout++)
+    try {
+      runInNewContext('for (;;) run()', { run }, { timeout });
+    } catch (error) {
+      assert.equal(error.code, 'ERR_SCRIPT_EXECUTION_TIMEOUT');
+      cut++;
+      for (const [k, result] of bitsOf(run()).entries()) assertSameBits(result, expected[k]);
+    }
+  assert.equal(cut, 20);
+});
+
+test('the program ends by itself while workers are idle', () => {
+  const code = (wait) => `
+    import { createThreads } from './js/threads.js';
+    import { batchNormalization } from './js/index.js';
+    const threads = await createThreads(3);
+    const X = threads.arena(${MB}).tensor([8, 16, 32, 32]);
+    batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { out: X });
+    await new Promise((resolve) => setTimeout(resolve, ${wait}));
+    console.log(threads.size);`;
+  for (const wait of [0, 200]) assert.equal(inFreshNode(code(wait)), '3');
+});
+
+test('arenas that are not used any more are freed, in the workers, too', () => {
+  const code = `
+    import { createThreads } from './js/threads.js';
+    import { batchNormalization } from './js/index.js';
+    const threads = await createThreads(2);
+    const step = async () => {
+      const X = threads.arena(${16 * MB}).tensor([16, 16, 128, 128]);
+      X.data.fill(1);
+      batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, { out: X });
+    };
+    for (let i = 0; i < 100; i++) {
+      await step();
+      gc();
+      // Messages and finalizers run in the event loop.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    console.log(process.memoryUsage().rss < ${600 * MB});`;
+  assert.equal(inFreshNode(code, '--expose-gc'), 'true');
+});
+
+test('a worker that cannot be started is an error with its reason', async () => {
+  for (const worker of [
+    new URL('./threads/missing.js', import.meta.url),
+    () => new Worker('throw new Error("no");', { eval: true }),
+    () => {
+      throw new Error('not here');
+    },
+  ])
+    await assert.rejects(createThreads(3, { worker }), (error) => {
+      assert.equal(error.message, 'createThreads: a worker could not be started (see the option worker)');
+      assert.ok(error.cause instanceof Error);
+      return true;
+    });
+});
+
+test('one thread needs no worker, and works the same way', async () => {
+  const threads = await createThreads(1, { worker: () => assert.fail() });
+  assert.equal(threads.size, 1);
+  const X = move(threads.arena(MB), normalTensor([8, 16, 32, 32], 1, 3));
+  const expected = batchNormalization({ data: X.data.slice(), shape: X.shape }, null, null);
+  assertSameBits(batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out: X })[0].data, expected[0].data);
+  await threads.close();
+});
+
+test('by default there are as many threads as the machine has cores, and the workers’ file is found', async () => {
+  const { availableParallelism } = await import('node:os');
+  const threads = await createThreads();
+  assert.equal(threads.size, Math.min(availableParallelism(), 256));
+  await threads.close();
+});
+
+for (const [name, args, ErrorType, message] of [
+  ['size 0', [0], RangeError, 'size must be an integer from 1 to 256; got 0'],
+  ['size 257', [257], RangeError, 'size must be an integer from 1 to 256; got 257'],
+  ['half a thread', [1.5], RangeError, 'size must be an integer from 1 to 256; got 1.5'],
+  ['a size as text', ['2'], TypeError, 'size must be an integer from 1 to 256; got "2"'],
+  ['null', [null], TypeError, 'size must be an integer from 1 to 256; got null'],
+  ['a number as a worker', [2, { worker: 3 }], TypeError, 'worker must be a URL or a function that makes a Worker; got 3'],
+])
+  test(`bad input: ${name}`, async () => {
+    await assert.rejects(createThreads(...args), (error) => {
+      assert.equal(error.constructor, ErrorType);
+      assert.equal(error.message, `createThreads: ${message}`);
+      return true;
+    });
+  });
