@@ -45,12 +45,14 @@ export async function freePort() {
  * @param {string} folder
  * @param {object} [options]
  * @param {boolean} [options.isolated]
+ * @param {Record<string, string>} [options.headers] further headers of each response
  * @param {string} [options.under] a path that precedes those of the folder's files, such as "/some/where"
  * @param {number} [options.port] 0: any free port
  * @param {(path: string, text: string) => string} [options.rewrite] changes an HTML file
  * @param {string} [options.home] the address to which / redirects
  */
-export async function serve(folder, { isolated = false, under = '', port = 0, rewrite = (_, text) => text, home = '' } = {}) {
+export async function serve(folder, options = {}) {
+  const { isolated = false, headers: further = {}, under = '', port = 0, rewrite = (_, text) => text, home = '' } = options;
   const root = await realpath(folder);
   const missing = [];
   const server = createServer(async ({ url, method, headers }, response) => {
@@ -76,6 +78,7 @@ export async function serve(folder, { isolated = false, under = '', port = 0, re
       const body = await readFile(file);
       response.setHeader('Content-Type', type);
       if (path.includes('/csp/')) response.setHeader('Content-Security-Policy', "default-src 'self'");
+      for (const [name, value] of Object.entries(further)) response.setHeader(name, value);
       if (isolated) {
         response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
         response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');

@@ -147,12 +147,14 @@ const KEYS = {
 };
 const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 
-async function launchWebKit(binary, { withoutSimd = false }) {
+async function launchWebKit(binary, { withoutSimd = false, sharing = false }) {
   // Xvfb chooses a free display itself, and prints its number when it is ready.
   const screen = spawn('Xvfb', ['-displayfd', '1', '-screen', '0', '1280x1900x24'], { stdio: ['ignore', 'pipe', 'ignore'] });
   const [display] = await once(screen.stdout, 'data');
   const env = { ...process.env, DISPLAY: `:${String(display).trim()}`, LC_ALL: 'en_US.UTF-8' };
   if (withoutSimd) env.JSC_useWasmSIMD = '0';
+  // By default, WebKitGTK has no SharedArrayBuffer.
+  if (sharing) env.JSC_useSharedArrayBuffer = '1';
   const port = await freePort();
   const processes = [screen, spawn('WebKitWebDriver', [`--port=${port}`], { stdio: 'ignore', env })];
   const stop = () => processes.forEach((child) => void child.kill());

@@ -6,9 +6,24 @@ import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } fro
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { readMarked } from '../../tools/marked.js';
 import { freePort, serve } from '../../tools/serve.js';
 import { launch } from '../browsers/drivers.js';
-import { compareTable, found, IMPORTS, PAGE, PROGRAM, project, REQUIRES, reportIn, root, run, tarball } from './packed.js';
+import {
+  compareTable,
+  found,
+  foundThreads,
+  IMPORTS,
+  PAGE,
+  PROGRAM,
+  project,
+  REQUIRES,
+  reportIn,
+  root,
+  run,
+  THREADS,
+  tarball,
+} from './packed.js';
 
 const tools = join(root, 'tests/package/tools');
 const inTools = (path) => join(tools, 'node_modules', path);
@@ -29,6 +44,8 @@ test('the tarball holds what users need, and nothing else', () => {
   const files = run('tar', ['-tzf', tarball]).trim().split('\n').sort();
   const js = [
     'arena',
+    'attach',
+    'block',
     'call',
     'fold',
     'forward',
@@ -38,19 +55,26 @@ test('the tarball holds what users need, and nothing else', () => {
     'index-plain',
     'index-workerd',
   ];
-  const types = ['arena', 'fold', 'index', 'index-plain', 'layer', 'moments'];
+  const types = ['arena', 'attach', 'fold', 'index', 'index-plain', 'layer', 'moments'];
   assert.deepEqual(
     files,
     [
-      ...[...js, 'index', 'kernel', 'layer', 'loader', 'moments', 'plain', 'plan', 'tensor', 'validate'].map(
-        (file) => `js/${file}.js`,
-      ),
+      ...[...js, 'index', 'kernel', 'layer', 'loader', 'moments', 'plain', 'plan'].map((file) => `js/${file}.js`),
+      ...['tensor', 'threads', 'threads-worker', 'validate'].map((file) => `js/${file}.js`),
       ...['js/batchnorm.wasm', 'js/package.json', 'cjs/index.cjs', 'cjs/index-plain.cjs'],
+      ...['types/threads.d.ts', 'threads/package.json'],
       ...types.flatMap((file) => [`types/${file}.d.ts`, `cjs/${file}.d.cts`]),
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-      ...['comparison', 'comparison-browsers', 'environments', 'getting-started', 'numerics', 'performance', 'training'].map(
-        (page) => `docs/${page}.md`,
-      ),
+      ...[
+        'comparison',
+        'comparison-browsers',
+        'environments',
+        'getting-started',
+        'numerics',
+        'performance',
+        'threads',
+        'training',
+      ].map((page) => `docs/${page}.md`),
     ]
       .map((file) => `package/${file}`)
       .sort(),
@@ -62,10 +86,15 @@ test('publint finds nothing', () => {
 });
 
 test('the types resolve, by import and by require (arethetypeswrong)', () => {
-  const output = runTool('@arethetypeswrong/cli/dist/index.js', [
-    ...[tarball, '--exclude-entrypoints', './batchnorm.wasm', './package.json', '--format', 'json'],
-  ]);
-  assert.deepEqual(JSON.parse(output).problems ?? {}, {});
+  const problems = (...args) => {
+    const output = runTool('@arethetypeswrong/cli/dist/index.js', [tarball, '--format', 'json', ...args]);
+    return JSON.parse(output).problems ?? {};
+  };
+  assert.deepEqual(problems('--exclude-entrypoints', './batchnorm.wasm', './package.json', './threads', './threads-worker'), {});
+  // This entry is an ES module only.
+  assert.deepEqual(problems('--entrypoints', './threads', '--ignore-rules', 'cjs-resolves-to-esm'), {
+    CJSResolvesToESM: [{ kind: 'CJSResolvesToESM', entrypoint: './threads', resolutionKind: 'node16-cjs' }],
+  });
 });
 
 for (const [what, names, most] of [
@@ -96,8 +125,22 @@ const programs = project('programs', {
 import * as imported from 'batchnorm';
 const required = createRequire(import.meta.url)('batchnorm');
 console.log(required.batchNormalization === imported.batchNormalization);\n`,
+  // It must end by itself, although the second pair of threads is left idle.
+  'threads.js': `${THREADS}import { Worker as NodeWorker } from 'node:worker_threads';
+const report = await runThreads(batchnorm, createThreads, 3, globalThis.Bun ? Worker : NodeWorker);
+await createThreads(2);
+console.log(JSON.stringify(report));\n`,
+  'threads.cjs': `const batchnorm = require('batchnorm');
+const { runThreads } = require('./conformance.cjs');
+const { Worker } = require('node:worker_threads');
+import('batchnorm/threads')
+  .then(({ createThreads }) => runThreads(batchnorm, createThreads, 3, Worker))
+  .then((report) => console.log(JSON.stringify(report)));\n`,
 });
 const inPrograms = { cwd: programs };
+/** Tries threads in a runtime. */
+const tryThreads = (where, how, path, args, threads = 3, backend = 'wasm-simd') =>
+  foundThreads(where, how, reportIn(run(path, args, { ...inPrograms, timeout: 120_000 })), threads, backend);
 
 for (const [node, path] of [
   [process.version, process.execPath],
@@ -108,21 +151,27 @@ for (const [node, path] of [
     found(`Node ${node.slice(1)}`, '`import`', reportIn(run(path, [...quiet, 'import.js'], inPrograms)));
     found(`Node ${node.slice(1)}`, '`require`', reportIn(run(path, [...quiet, 'require.cjs'], inPrograms)));
     assert.equal(run(path, [...quiet, 'same.js'], inPrograms).trim(), 'true');
+    tryThreads(`Node ${node.slice(1)}`, '', path, [...quiet, 'threads.js']);
   });
 
 test('a Node without require() of ES modules uses the CommonJS file', () => {
   const output = run(process.execPath, ['--no-experimental-require-module', 'require.cjs'], inPrograms);
   found(`Node ${process.versions.node}`, '`require` of the CommonJS file', reportIn(output));
+  const args = ['--no-experimental-require-module', 'threads.cjs'];
+  tryThreads(`Node ${process.versions.node}`, ' with the CommonJS file', process.execPath, args);
 });
 
 test('Node without WebAssembly SIMD', () => {
   const output = run(process.execPath, ['--no-enable-ssse3', 'import.js'], inPrograms);
   found(`Node ${process.versions.node}`, 'its WebAssembly SIMD switched off', reportIn(output), 'js');
+  const how = ', its WebAssembly SIMD switched off';
+  tryThreads(`Node ${process.versions.node}`, how, process.execPath, ['--no-enable-ssse3', 'threads.js'], 1, 'js');
 });
 
 test('Deno', () => {
   const output = run(inTools('.bin/deno'), ['run', '--allow-read', 'import.js'], inPrograms);
   found(`Deno ${versionOf('deno')}`, '`import`', reportIn(output));
+  tryThreads(`Deno ${versionOf('deno')}`, '', inTools('.bin/deno'), ['run', '--allow-read', 'threads.js']);
 });
 
 test('Bun', () => {
@@ -131,6 +180,7 @@ test('Bun', () => {
   found(`Bun ${versionOf('bun')}`, '`require`', reportIn(run(bun, ['require.cjs'], inPrograms)));
   const old = run(bun, ['import.js'], { ...inPrograms, env: { BUN_JSC_useWasmSIMD: '0' } });
   found(`Bun ${versionOf('bun')}`, 'its WebAssembly SIMD switched off', reportIn(old), 'js');
+  tryThreads(`Bun ${versionOf('bun')}`, '', bun, ['threads.js']);
 });
 
 // Today, unless this workerd is too old: it accepts no date more than a week after its own release.
@@ -143,7 +193,15 @@ const dates = ['2024-01-01', latest];
 for (const date of dates)
   test(`Cloudflare workerd, in a request, compatibility date ${date}`, async (t) => {
     const directory = project(`workerd-${date}`, {
-      'worker.js': `${IMPORTS}export default { fetch: () => Response.json(run(batchnorm, plain)) };\n`,
+      'worker.js': `${IMPORTS}import { createThreads } from 'batchnorm/threads';
+import { runThreads } from './conformance.js';
+const first = await createThreads(2);
+export default {
+  async fetch(request) {
+    if (!request.url.endsWith('/threads')) return Response.json(run(batchnorm, plain));
+    return Response.json({ first: first.size, ...(await runThreads(batchnorm, createThreads, 2)) });
+  },
+};\n`,
       'wrangler.json': JSON.stringify({ name: 'app', main: 'worker.js', compatibility_date: date }),
     });
     const port = await freePort();
@@ -167,6 +225,9 @@ for (const date of dates)
     }
     const report = await (await fetch(`http://localhost:${port}`)).json();
     found(`workerd ${versionOf('workerd')}`, `in a request, compatibility date ${date} (wrangler dev)`, report);
+    const { first, ...ofThreads } = await (await fetch(`http://localhost:${port}/threads`)).json();
+    assert.equal(first, 1);
+    foundThreads(`workerd ${versionOf('workerd')}`, ` in a request, compatibility date ${date} (wrangler dev)`, ofThreads, 1);
   });
 
 /* ---- test runners ------------------------------------------------------------------------------------------------- */
@@ -222,8 +283,8 @@ before(async () => {
 });
 after(() => browser?.close());
 
-async function visit(folder) {
-  const server = await serve(folder);
+async function visit(folder, options) {
+  const server = await serve(folder, options);
   try {
     return await browser.visit(`${server.url}/`);
   } finally {
@@ -233,37 +294,59 @@ async function visit(folder) {
 
 const html = (script) => `<!doctype html><meta charset="utf-8"><title>app</title>${script}\n`;
 const MODULE = html('<script type="module" src="main.js"></script>');
+/** Without `await`, which scripts that are not modules do not have. */
+const THREADS_PAGE = `${THREADS}runThreads(batchnorm, createThreads, 2).then((report) => { globalThis.report = report; });\n`;
+/** How the documentation says to use threads in each bundler. */
+const instructions = readMarked(readFileSync(join(root, 'docs/threads.md'), 'utf8'), 'bundlers');
+/** The arguments of a bundler's command line there. */
+const documented = (tool) => instructions.match(new RegExp(`\`${tool} ([^\`]+)\``))[1].split(' ');
 
-for (const [tool, build, files = {}] of [
-  ['vite', (cwd) => runTool('vite/bin/vite.js', ['build'], { cwd })],
-  [
-    'webpack',
-    (cwd) => runTool('webpack-cli/bin/cli.js', ['--entry', './main.js', '--mode', 'production'], { cwd }),
-    { 'dist/index.html': MODULE },
-  ],
+for (const [tool, program, args, files = {}] of [
+  ['vite', 'vite/bin/vite.js', ['build']],
+  ['webpack', 'webpack-cli/bin/cli.js', ['--entry', './main.js', '--mode', 'production'], { 'dist/index.html': MODULE }],
   [
     '@rspack/core',
-    (cwd) => runTool('@rspack/cli/bin/rspack.js', ['build', '--entry', './main.js', '--mode', 'production'], { cwd }),
+    '@rspack/cli/bin/rspack.js',
+    ['build', '--entry', './main.js', '--mode', 'production'],
     { 'dist/index.html': MODULE },
   ],
   [
     'rollup',
-    (cwd) => runTool('rollup/dist/bin/rollup', ['main.js', '-d', 'dist', '-p', inTools('@rollup/plugin-node-resolve')], { cwd }),
+    'rollup/dist/bin/rollup',
+    ['main.js', '-d', 'dist', '-p', '@rollup/plugin-node-resolve'],
     { 'dist/index.html': MODULE },
   ],
-  ['rolldown', (cwd) => runTool('rolldown/bin/cli.mjs', ['main.js', '-d', 'dist'], { cwd }), { 'dist/index.html': MODULE }],
-  [
-    'esbuild',
-    (cwd) => run(inTools('.bin/esbuild'), ['main.js', '--bundle', '--minify', '--outdir=dist'], { cwd }),
-    { 'dist/index.html': MODULE },
-  ],
-  ['parcel', (cwd) => runTool('parcel/lib/bin.js', ['build', 'index.html', '--no-cache'], { cwd })],
-])
+  ['rolldown', 'rolldown/bin/cli.mjs', ['main.js', '-d', 'dist'], { 'dist/index.html': MODULE }],
+  ['esbuild', null, ['main.js', '--bundle', '--minify', '--outdir=dist'], { 'dist/index.html': MODULE }],
+  ['parcel', 'parcel/lib/bin.js', ['build', 'index.html', '--no-cache']],
+]) {
+  const build = (name, script, these) => {
+    const cwd = project(name, { 'main.js': script, 'index.html': MODULE, ...files });
+    if (tool === 'rollup') link(cwd, '@rollup');
+    // esbuild's is no script.
+    const output = program ? runTool(program, these, { cwd }) : run(inTools('.bin/esbuild'), these, { cwd });
+    assert.doesNotMatch(output, /warning/i);
+    return join(cwd, 'dist');
+  };
   test(`${tool}: the built page`, async () => {
-    const directory = project(tool, { 'main.js': PAGE, 'index.html': MODULE, ...files });
-    build(directory);
-    found(`${tool} ${versionOf(tool)}`, 'built, in Chromium', await visit(join(directory, 'dist')));
+    found(`${tool} ${versionOf(tool)}`, 'built, in Chromium', await visit(build(tool, PAGE, args)));
   });
+  test(`${tool}: threads in the built page`, async () => {
+    const these = ['rollup', 'rolldown', 'esbuild'].includes(tool) ? documented(tool) : args;
+    const report = await visit(build(`${tool}-threads`, THREADS_PAGE, these), { isolated: true });
+    foundThreads(`${tool} ${versionOf(tool)}`, ', built, in Chromium', report, 2);
+  });
+}
+
+test('esbuild: threads in a script that is not a module, with the worker’s address', async () => {
+  const given = THREADS_PAGE.replace('createThreads,', "(size) => createThreads(size, { worker: '/assets/threads-worker.js' }),");
+  const page = html('<script src="main.js"></script>');
+  const directory = project('esbuild-iife', { 'main.js': given, 'dist/index.html': page });
+  const args = ['main.js', 'assets/threads-worker=batchnorm/threads-worker', '--bundle', '--outdir=dist'];
+  run(inTools('.bin/esbuild'), args, { cwd: directory });
+  const report = await visit(join(directory, 'dist'), { isolated: true });
+  foundThreads(`esbuild ${versionOf('esbuild')}`, ', built as a script, in Chromium', report, 2);
+});
 
 test('Vite: development server', async (t) => {
   const directory = project('vite-dev', { 'main.js': PAGE, 'index.html': MODULE });
@@ -273,6 +356,27 @@ test('Vite: development server', async (t) => {
   await server.listen();
   found(`vite ${versionOf('vite')}`, 'development server, in Chromium', await browser.visit(server.resolvedUrls.local[0]));
 });
+
+for (const vite of ['vite', 'vite-7'])
+  test(`${vite}: threads in the development server`, async (t) => {
+    const directory = project(`${vite}-dev-threads`, { 'main.js': THREADS_PAGE, 'index.html': MODULE });
+    const [, text] = instructions.match(/^\| Vite 7 or older \| in vite\.config\.js: `(.*)` \|$/m);
+    const { createServer } = await import(inTools(`${vite}/dist/node/index.js`));
+    const server = await createServer({
+      root: directory,
+      logLevel: 'error',
+      server: {
+        port: 0,
+        host: '127.0.0.1',
+        headers: { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' },
+      },
+      ...(vite === 'vite' ? {} : new Function(`return { ${text} };`)()),
+    });
+    t.after(() => server.close());
+    await server.listen();
+    const report = await browser.visit(server.resolvedUrls.local[0]);
+    foundThreads(`vite ${versionOf(vite)}`, ', development server, in Chromium', report, 2);
+  });
 
 test('Vite: a page that calls it on the server, then in the browser', async (t) => {
   const directory = project('vite-ssr', {
@@ -320,7 +424,15 @@ const types = project('types', {
 import plain = require('batchnorm/js');
 const [output]: [batchnorm.Tensor, batchnorm.Tensor, batchnorm.Tensor] =
   batchnorm.batchNormalization({ data: new Float32Array(4), shape: [1, 1, 2, 2] }, null, null);
-export const again: batchnorm.Tensor = plain.batchNormalization(output, [1], [0])[0];\n`,
+export const again: batchnorm.Tensor = plain.batchNormalization(output, [1], [0])[0];
+export const threads = import('batchnorm/threads').then(({ createThreads }) => createThreads(2));
+export const onHeap: batchnorm.Tensor = batchnorm.attach({ buffer: new ArrayBuffer(2 ** 20) }, 0, 2 ** 19).tensor([1], 2 ** 19);\n`,
+  // With the types of browsers.
+  'dom.ts': `import { attach } from 'batchnorm';
+import { createThreads } from 'batchnorm/threads';
+const url = new URL('threads-worker.js', document.baseURI);
+export const all = [createThreads(2, { worker: url }), createThreads(2, { worker: () => new Worker(url, { type: 'module' }) })];
+export const heap = attach(new WebAssembly.Memory({ initial: 8 }), 2 ** 18, 2 ** 19);\n`,
 });
 
 for (const release of readdirSync(inTools('.')).filter((name) => name.startsWith('typescript-')))
@@ -343,7 +455,11 @@ for (const release of readdirSync(inTools('.')).filter((name) => name.startsWith
               types: [],
               noEmit: true,
             },
-            files: resolution === 'node16' || resolution === 'nodenext' ? ['esm.ts', 'commonjs.cts'] : ['esm.ts'],
+            files: [
+              'esm.ts',
+              ...(resolution === 'node16' || resolution === 'nodenext' ? ['commonjs.cts'] : []),
+              ...(lib.includes('dom') ? ['dom.ts'] : []),
+            ],
           }),
         );
         runTool(tsc, ['-p', types]);

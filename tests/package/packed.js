@@ -14,13 +14,13 @@ const folder = mkdtempSync(join(tmpdir(), 'batchnorm-package-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs a command, and returns its standard output. If it fails, throws an error with everything that it printed. */
-export function run(command, args, { cwd = root, env = {}, status = 0 } = {}) {
+export function run(command, args, { cwd = root, env = {}, status = 0, timeout = 900_000 } = {}) {
   const result = spawnSync(command, args, {
     cwd,
     encoding: 'utf8',
     env: { ...process.env, CI: '1', NO_COLOR: '1', ...env },
     maxBuffer: 1 << 26,
-    timeout: 900_000,
+    timeout,
   });
   assert.equal(result.status, status, `${command} ${args.join(' ')}: ${result.error ?? ''}\n${result.stdout}\n${result.stderr}`);
   return result.stdout;
@@ -42,7 +42,7 @@ function pack() {
 /** TARBALL may name an existing tarball, as npm run release does. */
 export const tarball = process.env.TARBALL ?? pack();
 
-/* conformance.js with the worked examples, in one file: `run(library, plain)`. */
+/* conformance.js with the worked examples, and threads.js, in one file: `run(library, plain)` and `runThreads(…)`. */
 const examples = readFileSync(join(root, 'tests/vectors/worked-examples.json'), 'utf8');
 for (const [format, extension] of [
   ['esm', 'js'],
@@ -51,6 +51,7 @@ for (const [format, extension] of [
   buildSync({
     stdin: {
       contents: `import { conform } from './conformance.js';
+        export { conformThreads as runThreads } from './threads.js';
         export const run = (library, plain) => conform(library, plain, ${examples});`,
       resolveDir: join(root, 'tests/package'),
     },
@@ -83,6 +84,11 @@ const { run } = require('./conformance.cjs');
 `;
 export const PAGE = `${IMPORTS}globalThis.report = run(batchnorm, plain);
 `;
+/** The same for threads. */
+export const THREADS = `import * as batchnorm from 'batchnorm';
+import { createThreads } from 'batchnorm/threads';
+import { runThreads } from './conformance.js';
+`;
 
 const rows = [];
 
@@ -92,6 +98,15 @@ export function found(where, how, report, backend = 'wasm-simd') {
   assert.ok(report.checks > 300, `${report.checks} checks`);
   assert.equal(report.backend, backend);
   rows.push(`| ${where} | ${how} | ${report.backend} | ${report.checks} |`);
+}
+
+/** The same for a report about threads, of which it must have found so many. */
+export function foundThreads(where, how, report, threads, backend = 'wasm-simd') {
+  assert.deepEqual(report.failures, []);
+  assert.ok(report.checks > 70, `${report.checks} checks`);
+  assert.deepEqual([report.threads, report.backend], [threads, backend]);
+  const number = threads === 1 ? 'one thread' : `${threads} threads`;
+  rows.push(`| ${where} | \`batchnorm/threads\`${how}: ${number} | ${report.backend} | ${report.checks} |`);
 }
 
 /** The report in the output of a program, which may have other lines. */

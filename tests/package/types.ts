@@ -1,18 +1,22 @@
 /* What the types say, compiled by each TypeScript against the packed package. */
 
-import type { GradientOptions, Moments, Options, PerChannel, Tensor, TensorLike } from 'batchnorm';
+import type { Attached, GradientOptions, Moments, Options, PerChannel, Tensor, TensorLike } from 'batchnorm';
 import {
   Arena,
+  attach,
   BatchNorm,
   backend,
   batchNormalization,
   batchNormalizationGradient,
   fold,
+  gradientSums,
   initialize,
   mergeMoments,
   moments,
 } from 'batchnorm';
 import * as plainJs from 'batchnorm/js';
+import type { Threads, ThreadsOptions, WorkerLike } from 'batchnorm/threads';
+import { createThreads } from 'batchnorm/threads';
 
 const data = new Float32Array(24);
 const X: Tensor = { data, shape: [2, 3, 2, 2] };
@@ -118,6 +122,41 @@ batchNormalizationGradient(output, X, { gradinput: false });
 // @ts-expect-error: one of the two
 batchNormalizationGradient(output, X, { statistics: { mean: saved.mean } });
 
+// The gradient of a batch in parts, whose sums may be JSON's.
+const sums: Float64Array = gradientSums(output, X, { statistics: mergeMoments([moments(X)]) });
+gradientSums(frozen, frozen, {
+  gamma,
+  beta: null,
+  statistics: { mean: gamma, variance: gamma },
+  epsilon: 1e-3,
+  axis: 1,
+  relu: true,
+});
+const [partGradient, ...wholeGradients]: [Tensor, Tensor, Tensor] = batchNormalizationGradient(output, X, {
+  statistics: saved,
+  sums: [...sums],
+});
+const [ownPart] = batchNormalizationGradient(output, X, { out: new Own(), statistics: saved, sums });
+const keptPart: boolean = ownPart.own;
+const [nothing]: [null, Tensor, Tensor] = plainJs.batchNormalizationGradient(output, X, {
+  statistics: saved,
+  sums: plainJs.gradientSums(output, X, { statistics: saved }),
+  gradInput: false,
+});
+batchNormalizationGradient(output, X, { sums: null });
+// @ts-expect-error: options are needed
+gradientSums(output, X);
+// @ts-expect-error: statistics are needed
+gradientSums(output, X, { gamma });
+// @ts-expect-error: statistics are needed
+gradientSums(output, X, { statistics: null });
+// @ts-expect-error: parts are for training only
+gradientSums(output, X, { statistics: saved, training: false });
+// @ts-expect-error: sums are arrays of numbers
+batchNormalizationGradient(output, X, { statistics: saved, sums: { data: sums, shape: [10] } });
+// @ts-expect-error: the sums of all parts are added up before
+batchNormalizationGradient(output, X, { statistics: saved, sums: [sums, sums] });
+
 // Moments, and their merging; JSON's are arrays.
 const part: Moments = moments(X, { axis: -1 });
 const whole: Moments = mergeMoments([part, { count: 2, mean: gamma, variance: new Float32Array(3) }]);
@@ -159,9 +198,17 @@ layer.load({ weight: gamma, bias: gamma, running_mean: gamma });
 layer.forward(X, { relu: true });
 
 // The plain twin has the same types, and nothing of the kernel's.
-const twins: [typeof batchNormalization, typeof batchNormalizationGradient, typeof moments, typeof mergeMoments, typeof fold] = [
+const twins: [
+  typeof batchNormalization,
+  typeof batchNormalizationGradient,
+  typeof gradientSums,
+  typeof moments,
+  typeof mergeMoments,
+  typeof fold,
+] = [
   plainJs.batchNormalization,
   plainJs.batchNormalizationGradient,
+  plainJs.gradientSums,
   plainJs.moments,
   plainJs.mergeMoments,
   plainJs.fold,
@@ -183,6 +230,56 @@ new Arena('4096');
 arena.byteLength = 8192;
 // @ts-expect-error: a shape is a list of numbers
 arena.tensor(24);
+
+// Tensors in the memory of another program, which may be shared. No type of the environment is needed.
+declare const memory: { readonly buffer: ArrayBuffer };
+const heap: Attached = attach(memory, 0, 2 ** 20);
+const onHeap: Tensor = heap.tensor([2, 3, 2, 2], 2 ** 20);
+const [heapOutput] = batchNormalization(onHeap, null, null, null, null, 0.1, 1e-5, true, { out: onHeap });
+const heapNumbers: Float32Array = heapOutput.data;
+// @ts-expect-error: an end is needed
+attach(memory, 0);
+// @ts-expect-error: a memory, not its buffer
+attach(new ArrayBuffer(2 ** 20), 0, 2 ** 20);
+// @ts-expect-error: a byte offset is needed
+heap.tensor([2, 3]);
+// @ts-expect-error: it is the kernel's
+plainJs.attach;
+
+// Threads. A Worker is anything that has its methods.
+declare const worker: WorkerLike;
+declare const overloaded: {
+  postMessage(message: unknown, transfer: object[]): void;
+  postMessage(message: unknown, options?: object): void;
+  terminate(): void;
+};
+const threadsOptions: ThreadsOptions = { worker: () => worker };
+const creating: Promise<Threads> = createThreads();
+createThreads(4, threadsOptions);
+createThreads(4, { worker: 'threads-worker.js' });
+createThreads(undefined, { worker: { href: 'https://example.com/threads-worker.js' } });
+createThreads(2, { worker: () => overloaded });
+createThreads(2, { worker: undefined });
+const used = creating.then(async (threads): Promise<Float32Array> => {
+  const shared: Arena<Float32Array> = threads.arena(4096);
+  const inShared: Tensor = shared.tensor([2, 3, 2, 2]);
+  const [output] = batchNormalization(inShared, null, null, null, null, 0.1, 1e-5, true, { out: inShared });
+  const size: number = threads.size;
+  // @ts-expect-error: a number of bytes is needed
+  threads.arena();
+  await threads.close();
+  return size > 1 ? output.data : inShared.data;
+});
+// @ts-expect-error: a number
+createThreads('4');
+// @ts-expect-error: a worker is made by a function
+createThreads(4, { worker });
+// @ts-expect-error: a function that makes a worker
+createThreads(4, { worker: () => 'threads-worker.js' });
+// @ts-expect-error: a wrong name
+createThreads(4, { url: 'threads-worker.js' });
+// @ts-expect-error: it takes time
+creating.size;
 
 // Tensors of other libraries: dims; stride and offset.
 const onnx: { data: Float32Array; dims: readonly number[]; type: 'float32' } = { data, dims: [2, 3, 2, 2], type: 'float32' };
@@ -235,16 +332,19 @@ export {
   gradBuffers,
   gradientOptions,
   gradients,
+  heapNumbers,
   inDoubles,
   inFloats,
   isNull,
   kept,
   keptGradient,
+  keptPart,
   known,
   like,
   lists,
   means,
   notDoubles,
+  nothing,
   notNever,
   notNull,
   notSingles,
@@ -252,6 +352,7 @@ export {
   options,
   ownForward,
   parameters,
+  partGradient,
   plainLayer,
   rectified,
   scale,
@@ -262,6 +363,8 @@ export {
   triple,
   twins,
   two,
+  used,
   weights,
   which,
+  wholeGradients,
 };

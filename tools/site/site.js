@@ -31,7 +31,7 @@ writeFileSync(`${SITE}/.nojekyll`, '');
 
 const scripts = readdirSync('demo').filter((name) => name.endsWith('.js') && name !== 'serve.js');
 const { metafile } = await build({
-  entryPoints: scripts.map((name) => `demo/${name}`),
+  entryPoints: [...scripts.map((name) => `demo/${name}`), 'js/threads-worker.js'],
   bundle: true,
   write: false,
   metafile: true,
@@ -46,7 +46,7 @@ for (const file of new Set([...assets, ...pictures, ...Object.keys(metafile.inpu
 
 const typedoc = await Application.bootstrap({
   name: 'batchnorm',
-  entryPoints: ['js/index.js', 'js/index-plain.js'],
+  entryPoints: ['js/index.js', 'js/index-plain.js', 'js/threads.js'],
   tsconfig: 'tsconfig.json',
   readme: 'none',
   disableGit: true,
@@ -70,7 +70,7 @@ if (!project || typedoc.logger.hasErrors() || typedoc.logger.hasWarnings()) proc
 /* ---- the pages, from Markdown ----------------------------------------------------------------------------------------- */
 
 /** The order of the guides in the navigation. Guides that are not listed come last. */
-const ORDER = 'getting-started training performance numerics environments comparison comparison-browsers'.split(' ');
+const ORDER = 'getting-started training threads performance numerics environments comparison comparison-browsers'.split(' ');
 const rank = (file) => ORDER.indexOf(posix.basename(file, '.md')) + 1 || ORDER.length + 1;
 const files = listFiles('docs').filter((file) => file.endsWith('.md'));
 const sources = [...files.sort((a, b) => rank(a) - rank(b)), 'CHANGELOG.md'];
