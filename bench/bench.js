@@ -1,8 +1,8 @@
-/* Measures speed and exactness in training, inference and the gradient. Compares this package, with tensors that it copies and
- * with tensors in an arena, with plain JavaScript and with a plain copy of X. Everything runs in one process.
+/* Measures speed and exactness in training, inference and the gradient. Compares this package, with tensors that it copies, with
+ * tensors in an arena and with two threads, with plain JavaScript and with a plain copy of X. Everything runs in one process.
  *   npm run bench [-- --json] [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
- * Data are seeded. Every variant is verified against float64 before it is timed. Variants alternate. Reports medians with
- * quartiles. */
+ * Data are seeded. Every variant is verified against float64 before it is timed, and two threads must give the bits of one.
+ * Variants alternate. Reports medians with quartiles. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,10 +14,12 @@ import { call, callGradient } from '../js/call.js';
 import { Arena, backend } from '../js/index.js';
 import { load } from '../js/loader.js';
 import { differentiatePlain } from '../js/plain.js';
+import { createThreads } from '../js/threads.js';
 import { sizeOf } from '../tests/data.js';
 import {
   arrayOf,
   callOf,
+  dimensionsOf,
   largestError,
   MODES,
   moveToArena,
@@ -40,6 +42,10 @@ const json = args.includes('--json');
 const SECONDS = args.includes('--quick') ? 1 : 5;
 /** Milliseconds to warm up each variant. Compilers run in the background, so they need time rather than a number of calls. */
 const WARM = 400;
+/** One thread and two are compared as a program's loop would use them: by repeating the call for this many milliseconds. A worker
+ * sleeps after a twentieth of a millisecond without work, and to wake it takes about as long. So it must be woken once per sample,
+ * not for each call. */
+const LOOP = 5;
 for (const arg of args)
   if (!/^--(json|quick)$/.test(arg) && !PLACE.test(arg))
     throw new TypeError(`bench takes --json, --quick and shapes such as 8,64,56,56 or 8,56,56,64,last; got ${arg}`);
@@ -55,14 +61,25 @@ const copyOf = (name) => (name.includes('arena') ? 'copy, arena' : 'copy X → o
 const MIB = 2 ** 20;
 const naiveFunctions = { forward: (...args) => call(naive, ...args) };
 
+const TWO_THREADS = 'arena, loop, 2 threads';
+const ONE_THREAD = 'arena, loop, 1 thread';
+
+/** Whether all results have the same bits. */
+const haveSameBits = (some, others) =>
+  some.every(({ data }, k) => {
+    const bytes = [data, others[k].data].map((array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+    return Buffer.compare(...bytes) === 0;
+  });
+
 /** Returns a problem, and its variants by name. A variant has the problem that it computes (null for a copy), and a function that
  * runs it. */
-function prepare(place, mode) {
+function prepare(place, mode, threads) {
   const { shape } = place;
   const given = problemOf(place, mode);
   const { X } = given;
   const out = arrayOf(X.data.length);
-  const { at, to } = moveToArena(Arena, given);
+  const { at, to } = moveToArena((bytes) => new Arena(bytes), given);
+  const shared = moveToArena((bytes) => threads.arena(bytes), given);
   const copy = (run) => ({ given: null, run });
   const way = (functions, of, options) => ({ given: of, run: callOf(functions, of, options) });
   const variants = {
@@ -71,6 +88,8 @@ function prepare(place, mode) {
     'batchnorm, out': way(ours, given, { out }),
     'batchnorm, arena': way(ours, at, { out: to }),
     'tuned JS, out': way(tunedFunctions, given, { out }),
+    [ONE_THREAD]: way(ours, at, { out: to }),
+    [TWO_THREADS]: way(ours, shared.at, { out: shared.to }),
   };
   if (mode !== 'gradient')
     Object.assign(variants, {
@@ -101,8 +120,9 @@ function verifyTunedGradient(given) {
   });
 }
 
-function measure(place, mode) {
-  const { given, variants } = prepare(place, mode);
+async function measure(place, mode) {
+  const threads = await createThreads(2);
+  const { given, variants } = prepare(place, mode, threads);
   const n = sizeOf(place.shape);
   const names = Object.keys(variants);
   const errors = {};
@@ -121,15 +141,21 @@ function measure(place, mode) {
     if (errors[name] > (mode === 'gradient' ? 8 : 4))
       throw new Error(`${name} is wrong on [${place.shape}]: ${errors[name]} ULP`);
   }
-  const inner = Math.max(1, Math.floor(2e5 / n));
+  if (!haveSameBits(variants[ONE_THREAD].run(), variants[TWO_THREADS].run()))
+    throw new Error(`two threads give other bits than one on [${place.shape}]`);
+  const loops = [ONE_THREAD, TWO_THREADS];
+  const inner = {};
   for (const name of names) {
-    const end = performance.now() + WARM;
-    for (let i = 0; i < 3 || performance.now() < end; i++) variants[name].run();
+    const begin = performance.now();
+    let calls = 0;
+    for (; calls < 3 || performance.now() < begin + WARM; calls++) variants[name].run();
+    const loop = Math.ceil((calls * LOOP) / (performance.now() - begin));
+    inner[name] = loops.includes(name) ? loop : Math.max(1, Math.floor(2e5 / n));
   }
   const samples = Object.fromEntries(names.map((name) => [name, []]));
   // Variants that allocate alternate among themselves, since another thread frees their buffers while the next variant is timed.
   const fresh = names.filter((name) => name.includes('fresh'));
-  for (const group of [names.filter((name) => !fresh.includes(name)), fresh]) {
+  for (const group of [names.filter((name) => ![...fresh, ...loops].includes(name)), fresh, loops]) {
     const end = performance.now() + SECONDS * 1000 * (group.length / names.length);
     for (let round = 0; group.length > 0 && (round < 5 || (round < 101 && performance.now() < end)); round++)
       group.forEach((_, k) => {
@@ -137,10 +163,11 @@ function measure(place, mode) {
         const { run } = variants[name];
         run(); // not timed: fills the caches with this variant's data
         const begin = process.hrtime.bigint();
-        for (let i = 0; i < inner; i++) run();
-        samples[name].push(Number(process.hrtime.bigint() - begin) / inner);
+        for (let i = 0; i < inner[name]; i++) run();
+        samples[name].push(Number(process.hrtime.bigint() - begin) / inner[name]);
       });
   }
+  await threads.close();
   const of = Object.fromEntries(names.map((name) => [name, quartiles(samples[name])]));
   return { ...place, mode, n, samples, errors, quartiles: of, inner };
 }
@@ -178,11 +205,15 @@ function overview(results) {
     'tuned JS': 'tuned JS, out',
   };
   const copies = { copy: 'copy X → out', 'copy, arena': 'copy, arena' };
-  const widths = { shape: 23, mode: 10, column: 15 };
+  const widths = { shape: 23, mode: 10, column: 16 };
+  print('\nns per value (× the time of a copy; in an arena, of a copy within it).');
   print(
-    '\nns per value (× the time of a copy; in an arena, of a copy within it); the last column is the time with relu ÷ without it',
+    `“2 threads” is in an arena, with the call repeated for ${LOOP} ms (× faster than one thread, measured in the same way).`,
   );
-  const head = [...Object.keys(columns), ...Object.keys(copies), 'relu ÷ none'].map((name) => name.padStart(widths.column));
+  print('The last column is the time with relu ÷ without it.');
+  const head = [...Object.keys(columns), '2 threads', ...Object.keys(copies), 'relu ÷ none'].map((name) =>
+    name.padStart(widths.column),
+  );
   print('shape'.padEnd(widths.shape), 'mode'.padEnd(widths.mode), ...head);
   for (const result of results) {
     const known = (name, text) => (median(result, name) === undefined ? '–' : text(name)).padStart(widths.column);
@@ -192,6 +223,7 @@ function overview(results) {
       nameOf(result).padEnd(widths.shape),
       result.mode.padEnd(widths.mode),
       ...Object.values(columns).map((each) => known(each, (name) => `${time(name)} (${inCopies(result, name).toFixed(2)})`)),
+      known(TWO_THREADS, (name) => `${time(name)} (${(median(result, ONE_THREAD) / median(result, name)).toFixed(2)})`),
       ...Object.values(copies).map((each) => known(each, time)),
       known('batchnorm, out, relu', () => `${relu('batchnorm, out')}, ${relu('batchnorm, arena')}`),
     );
@@ -238,7 +270,7 @@ function startMilliseconds() {
 function worst(results, applies, ratio, better) {
   let found = null;
   for (const result of results)
-    if (applies(4 * result.n, String(result.shape))) {
+    if (applies(4 * result.n, String(result.shape), result)) {
       const value = ratio(result);
       if (found === null || better(found.value, value)) found = { value, place: nameOf(result) };
     }
@@ -259,6 +291,13 @@ function summarize(results) {
   const tiny = (_, shape) => shape === '2,2,2,2';
   const cached = (_, shape) => ['8,64,56,56', '32,256,14,14', '32,2048,7,7', '128,32,28,28'].includes(shape);
   const small = (_, shape) => cached(0, shape) || shape === '1,3,224,224';
+  const threeChannels = (_, shape) => shape === '1,3,224,224';
+  /** Rows of fewer than 512 values are not shared (js/threads.js). */
+  const isShared = (bytes, _, place) => {
+    const { channels, spatial } = dimensionsOf(place);
+    return middle(bytes) && channels * spatial >= 512;
+  };
+  const twoThreads = faster(TWO_THREADS, ONE_THREAD);
   const rows = [
     ['over 32 MiB, channels fit: × copy', (bytes, shape) => bytes > 32 * MIB && !single(0, shape), toCopy, '≤', 2.8, 1.9],
     ['one channel of 64 MiB: × copy', single, toCopy, '≤', 4, 1.9],
@@ -271,6 +310,26 @@ function summarize(results) {
     ['arena to arena, 0.6 to 13 MiB: × faster than by copies', small, byCopies, '≥', 1.3, 1.35, 1.3],
     ['relu, from 0.5 to 32 MiB: × without', middle, withRelu('out'), '≤', 1.05, 1.05],
     ['relu, arena to arena: × without', middle, withRelu('arena'), '≤', 1.05, 1.05],
+    // Each channel is computed by one thread, so two threads share three channels in the time of two.
+    [
+      'two threads, 0.5 to 32 MiB: × faster than one',
+      (...at) => isShared(...at) && !threeChannels(...at),
+      twoThreads,
+      '≥',
+      1.7,
+      1.7,
+      1.7,
+    ],
+    ['two threads, three channels: × faster than one', threeChannels, twoThreads, '≥', 1.3, 1.3, 1.3],
+    [
+      'two threads, not shared: × faster than one',
+      (...at) => middle(...at) && !isShared(...at),
+      twoThreads,
+      '≥',
+      0.95,
+      0.95,
+      0.95,
+    ],
   ];
   print('\nWhat must be reached (the worst shape of each row)');
   const table = [];
@@ -304,7 +363,7 @@ print(
 const results = [];
 for (const place of places)
   for (const mode of MODES) {
-    results.push(measure(place, mode));
+    results.push(await measure(place, mode));
     report(results.at(-1));
   }
 overview(results);

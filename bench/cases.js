@@ -85,10 +85,11 @@ export function callOf({ forward, gradient }, { X, rest, gradOutput, options }, 
   return gradOutput ? () => gradient(gradOutput, X, all) : () => forward(X, ...rest, all);
 }
 
-/** The same problem with its tensors in a new arena (`at`), and a tensor there for the result (`to`). */
-export function moveToArena(Arena, given) {
+/** The same problem with its tensors in a new arena (`at`), and a tensor there for the result (`to`). `makeArena` makes an arena
+ * with room for a number of bytes. */
+export function moveToArena(makeArena, given) {
   const { X, gradOutput } = given;
-  const arena = new Arena((gradOutput ? 3 : 2) * (X.data.byteLength + 64));
+  const arena = makeArena((gradOutput ? 3 : 2) * (X.data.byteLength + 64));
   const move = ({ data }) => {
     const moved = arena.tensor(X.shape);
     moved.data.set(data);

@@ -35,6 +35,12 @@ const LABELS = {
   [COPY]: 'copy of X',
 };
 
+/** How the calls on several threads are named, wherever there are any. */
+const THREADS = /^batchnorm, arena, (\d+ threads)$/;
+
+/** @param {string} name of a call */
+const labelOf = (name) => LABELS[name] ?? name.replace(THREADS, 'batchnorm, in an arena, $1');
+
 /** The median, or the mean if the clock is so coarse that the median is 0. @param {number[]} samples in nanoseconds */
 function typical(samples) {
   return quartiles(samples)[1] || samples.reduce((sum, ns) => sum + ns, 0) / samples.length;
@@ -87,7 +93,7 @@ export function startRace() {
     const rows = Object.entries(calls)
       .filter(([name]) => !name.endsWith(', alone'))
       .map(([name, { samples, error }]) => ({
-        name: LABELS[name] ?? name,
+        name: labelOf(name),
         key: name,
         ns: typical(samples),
         error,
@@ -105,7 +111,9 @@ export function startRace() {
     table.caption.textContent = title;
     const times = (key) => (timeOf('plain JS, out') / timeOf(key)).toFixed(1);
     const arena = calls['batchnorm, arena'] ? `, and ${times('batchnorm, arena')} times with tensors in an arena` : '';
-    const headline = `${times('batchnorm, out')} times as fast as plain JavaScript in your browser${arena}`;
+    const shared = Object.keys(calls).find((key) => THREADS.test(key));
+    const threads = shared ? `, or ${times(shared)} times on ${THREADS.exec(shared)[1]}` : '';
+    const headline = `${times('batchnorm, out')} times as fast as plain JavaScript in your browser${arena}${threads}`;
     byId('race-headline').textContent = headline;
     byId('race-headline').hidden = false;
     fillTable(

@@ -4,6 +4,7 @@ import { inArena, twoWays } from '../bench/peers/contenders.js';
 import { measure } from '../bench/peers/measure.js';
 import { tunedFunctions } from '../bench/plain.js';
 import { Arena, backend, batchNormalization } from '../js/index.js';
+import { createThreads } from '../js/threads.js';
 import { normalTensor, sizeOf } from '../tests/data.js';
 import { convolve, FILTERS } from './filters.js';
 
@@ -47,11 +48,22 @@ const jobs = {
 
   /** Verifies the calls of all contenders, then measures their times, alternating between them. */
   async race({ shape, training, seconds, peers }, progress) {
+    const own = { forward: batchNormalization };
     const contenders = {
-      batchnorm: async (given) => twoWays('batchnorm', { forward: batchNormalization }, given),
-      'batchnorm in an arena': async (given) => inArena('batchnorm', { forward: batchNormalization }, Arena, given),
+      batchnorm: async (given) => twoWays('batchnorm', own, given),
+      'batchnorm in an arena': async (given) => inArena('batchnorm', own, (bytes) => new Arena(bytes), given),
       'plain JS': async (given) => twoWays('plain JS', tunedFunctions, given),
     };
+    // Only a page that is cross-origin isolated can share memory among threads. They end together with this worker.
+    if (globalThis.crossOriginIsolated) {
+      let starting;
+      contenders['batchnorm with threads'] = async (given) => {
+        starting ??= createThreads();
+        const threads = await starting;
+        const { 'batchnorm, arena': call } = inArena('batchnorm', own, (bytes) => threads.arena(bytes), given);
+        return threads.size > 1 ? { [`batchnorm, arena, ${threads.size} threads`]: call } : {};
+      };
+    }
     if (peers) Object.assign(contenders, (await import(peers)).contenders);
     const far = await farErrors(farProblem(shape, training), contenders);
     // If the page is not cross-origin isolated, its clock may only tick every millisecond. So a sample must be longer.

@@ -23,11 +23,11 @@ export function twoWays(name, functions, given) {
   return { [`${name}, out`]: way({ out }), [`${name}, fresh`]: way({}) };
 }
 
-/** The calls from tensor to tensor of one arena, and in place. (Not for gradients: in place, each call would take the result of
+/** The calls from tensor to tensor of one arena, and in place. `makeArena` makes an arena. (Not for gradients: in place, each call would take the result of
  * the last one as its gradOutput.) */
-export function inArena(name, functions, Arena, given) {
+export function inArena(name, functions, makeArena, given) {
   const { X, gradOutput } = given;
-  const { at, to } = moveToArena(Arena, given);
+  const { at, to } = moveToArena(makeArena, given);
   const way = (problem) => remembered(callOf(functions, problem, { out: to }));
   const calls = { [`${name}, arena`]: way(at) };
   if (!gradOutput) calls[`${name}, arena in place`] = { fill: () => to.data.set(X.data), ...way({ ...at, X: to }) };

@@ -7,6 +7,16 @@ import { COPY } from '../samples.js';
  * lose most of their digits. */
 export const WRONG = { forward: 2 ** 14, gradient: 2 ** 20 };
 
+/** A function that times a number of calls in a row, and returns the nanoseconds per call. */
+export const timerOf = (run) => async (inner) => {
+  const begin = performance.now();
+  for (let i = 0; i < inner; i++) {
+    const promise = run();
+    if (promise instanceof Promise) await promise;
+  }
+  return ((performance.now() - begin) * 1e6) / inner;
+};
+
 /**
  * @param {object} given a problem (cases.js)
  * @param {Record<string, (given: object) => Promise<Record<string, object>>>} prepares functions that make each contender's calls
@@ -40,16 +50,7 @@ export async function measure(given, prepares, { seconds, sample, progress = () 
       delete calls[name];
       continue;
     }
-    times[name] =
-      time ??
-      (async (inner) => {
-        const begin = performance.now();
-        for (let i = 0; i < inner; i++) {
-          const promise = run();
-          if (promise instanceof Promise) await promise;
-        }
-        return ((performance.now() - begin) * 1e6) / inner;
-      });
+    times[name] = time ?? timerOf(run);
   }
   const inner = {};
   const last = {};

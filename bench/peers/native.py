@@ -1,6 +1,6 @@
-"""Runs NumPy or PyTorch in one thread. Reads requests, and answers each. Requests and answers are JSON, one per line.
+"""Runs NumPy or PyTorch with a number of threads. Reads requests, and answers each. Requests and answers are JSON, one per line.
 
-python3 native.py NumPy
+python3 native.py NumPy 1
 """
 import json
 import os
@@ -8,16 +8,16 @@ import resource
 import sys
 import time
 
+LIBRARY, THREADS = sys.argv[1:]
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+    os.environ[name] = THREADS
 
 import numpy as np
 
-LIBRARY = sys.argv[1]
 if LIBRARY == "PyTorch":
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(THREADS))
     torch.set_grad_enabled(False)
 
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
-import { Arena } from '../../js/index.js';
+import { createThreads } from '../../js/threads.js';
 import { dimensionsOf, ours } from '../cases.js';
 import { tunedFunctions } from '../plain.js';
 import { inArena, onnxruntime, tensorflow, twoWays } from './contenders.js';
@@ -33,15 +33,17 @@ function registerGradients() {
 }
 
 /** TensorFlow.js with one of its backends. */
-function withTensorflow(backend, problem) {
+async function withTensorflow(backend, problem, threads) {
   const tf = require('@tensorflow/tfjs-core');
   const library = require(`@tensorflow/tfjs-backend-${backend}`);
   if (backend === 'wasm') {
-    library.setThreadsCount(1);
+    library.setThreadsCount(threads);
     library.setWasmPaths(fileURLToPath(new URL('node_modules/@tensorflow/tfjs-backend-wasm/dist/', import.meta.url)));
   }
   if (problem.gradOutput) registerGradients();
-  return tensorflow(tf, backend, problem);
+  const calls = await tensorflow(tf, backend, problem);
+  if (backend === 'wasm' && library.getThreadsCount() !== threads) throw new Error('has no threads in Node');
+  return calls;
 }
 
 /** The Python that runs NumPy and PyTorch (native.py), if they are installed. Their calls are timed inside Python. */
@@ -51,8 +53,8 @@ export const PYTHON = process.env.PYTHON ?? '/usr/bin/python3';
  * one, so the memory is reused all the same. PyTorch advises its users to choose similar settings. */
 const REUSING = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: String(2 ** 40), MALLOC_TOP_PAD_: String(2 ** 28) };
 
-function python(library, env) {
-  const child = spawn(PYTHON, [fileURLToPath(new URL('native.py', import.meta.url)), library], {
+function python(library, threads, env) {
+  const child = spawn(PYTHON, [fileURLToPath(new URL('native.py', import.meta.url)), library, String(threads)], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...process.env, ...env },
   });
@@ -77,7 +79,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'batchnorm-peers-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 let files = 0;
 
-async function native(library, given, ways = ['out', 'fresh']) {
+async function native(library, given, ways = ['out', 'fresh'], threads = 1) {
   const { X, axis, rest, gradOutput, options } = given;
   const { channels } = dimensionsOf(given);
   const forward = rest ?? [options.gamma, options.beta, [0], [1], 0.1, options.epsilon, true];
@@ -88,7 +90,7 @@ async function native(library, given, ways = ['out', 'fresh']) {
   for (const way of ways) {
     const name = `${library}, ${way}`;
     const file = join(scratch, `${files++}`);
-    const { ask, close: stop } = python(library, way === 'out' ? REUSING : {});
+    const { ask, close: stop } = python(library, threads, way === 'out' ? REUSING : {});
     const close = () => {
       stop();
       rmSync(file, { force: true });
@@ -118,14 +120,17 @@ async function native(library, given, ways = ['out', 'fresh']) {
 }
 
 /** Each contender's version, whether it lacks a gradient, and `prepare`, which makes its calls. If `prepare` gets names of ways,
- * it may leave out the others, so that they cost neither time nor memory. */
+ * it may leave out the others, so that they cost neither time nor memory. Some can use several threads (threads.js); a process
+ * must always pass the same number. */
 export const CONTENDERS = {
   batchnorm: {
     version: 'this',
-    prepare: (problem, ways = ['out', 'fresh', 'arena']) => ({
-      ...twoWays('batchnorm', ours, problem),
-      ...(ways.includes('arena') ? inArena('batchnorm', ours, Arena, problem) : {}),
-    }),
+    async prepare(problem, ways = ['out', 'fresh', 'arena'], threads = 1) {
+      const calls = twoWays('batchnorm', ours, problem);
+      if (!ways.includes('arena')) return calls;
+      const pool = await createThreads(threads);
+      return { ...calls, ...inArena('batchnorm', ours, (bytes) => pool.arena(bytes), problem) };
+    },
   },
   'plain JS': {
     version: 'bench/plain.js',
@@ -134,9 +139,9 @@ export const CONTENDERS = {
   'onnxruntime-web': {
     version: versionOf('onnxruntime-web'),
     forwardOnly: true,
-    async prepare(problem) {
-      const ort = await import('./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs');
-      ort.env.wasm.numThreads = 1;
+    async prepare(problem, _, threads = 1) {
+      const ort = await import('./node_modules/onnxruntime-web/dist/ort.node.min.mjs');
+      ort.env.wasm.numThreads = threads;
       // Its wasm backend does not write to an output that it is given, so outputs cannot be reused.
       return onnxruntime('onnxruntime-web', ort, problem, { executionProviders: ['wasm'] }, { reuses: false, layers: true });
     },
@@ -144,24 +149,27 @@ export const CONTENDERS = {
   'onnxruntime-node': {
     version: versionOf('onnxruntime-node'),
     forwardOnly: true,
-    prepare: (problem) =>
+    prepare: (problem, _, threads = 1) =>
       onnxruntime(
         'onnxruntime-node',
         require('onnxruntime-node'),
         problem,
-        { executionProviders: ['cpu'] },
+        { executionProviders: ['cpu'], intraOpNumThreads: threads },
         { reuses: true, layers: true },
       ),
   },
-  'tfjs-wasm': { version: versionOf('@tensorflow/tfjs-backend-wasm'), prepare: (problem) => withTensorflow('wasm', problem) },
+  'tfjs-wasm': {
+    version: versionOf('@tensorflow/tfjs-backend-wasm'),
+    prepare: (problem, _, threads = 1) => withTensorflow('wasm', problem, threads),
+  },
   'tfjs-cpu': { version: versionOf('@tensorflow/tfjs-backend-cpu'), prepare: (problem) => withTensorflow('cpu', problem) },
-  PyTorch: { native: true, prepare: (problem, ways) => native('PyTorch', problem, ways) },
+  PyTorch: { native: true, prepare: (problem, ways, threads) => native('PyTorch', problem, ways, threads) },
   NumPy: { native: true, forwardOnly: true, prepare: (problem, ways) => native('NumPy', problem, ways) },
 };
 
 /** A native contender's version; null if it is not installed. */
 export async function nativeVersion(library) {
-  const { ask, close } = python(library, {});
+  const { ask, close } = python(library, 1, {});
   try {
     return await ask({ do: 'version' });
   } catch {

@@ -16,7 +16,7 @@ const results = await measure(
   {
     batchnorm: async (each) => ({
       ...twoWays('batchnorm', ours, each),
-      ...inArena('batchnorm', ours, Arena, each),
+      ...inArena('batchnorm', ours, (bytes) => new Arena(bytes), each),
     }),
     'plain JS': async (each) => twoWays('plain JS', tunedFunctions, each),
     ...peers,

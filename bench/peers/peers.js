@@ -1,6 +1,6 @@
 /* This package against other libraries: npm run bench:peers [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
- * Each case runs in a process of its own. In addition, each library runs in a process with nothing but the copy. Results are
- * verified before they are timed. Variants alternate. Times are medians. Writes results.json and the files that write.js makes
+ * Each case runs in a process of its own. In addition, each library runs in a process with nothing but the copy. threads.js measures
+ * two threads. Results are verified before they are timed. Variants alternate. Times are medians. Writes results.json and the files that write.js makes
  * from it, unless --quick or shapes are given. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -17,6 +17,7 @@ import { FOR_BROWSERS } from './bundle.js';
 import { measure } from './measure.js';
 import { CONTENDERS, nativeVersion, PYTHON } from './node.js';
 import { comparison } from './report.js';
+import { measureThreads, THREADED_PLACES } from './threads.js';
 import { RESULTS, write } from './write.js';
 
 const args = process.argv.slice(2);
@@ -207,10 +208,22 @@ async function main() {
         );
       }
     }
+  const threads = [];
+  for (const place of chosen.length > 0 ? chosen : THREADED_PLACES)
+    for (const mode of MODES) {
+      const found = await measureThreads(place, mode, able(mode), quick ? 1 : 6);
+      threads.push(found);
+      console.log(`\n${nameOf(place)} ${mode}, one thread and two`);
+      for (const [k, calls] of found.calls.entries())
+        for (const [name, { samples }] of Object.entries(calls))
+          console.log(`${k + 1}: ${name}`.padEnd(36), ...quartiles(samples).map((time) => (time / found.n).toFixed(3)));
+      for (const [name, why] of Object.entries(found.failures[1])) console.log(name.padEnd(36), why.slice(0, 160));
+    }
   const results = {
     ...conditions(),
     versions,
     cases,
+    threads,
     exactness: Object.fromEntries(
       ['training', 'gradient'].map((mode) => [mode, inProcess('exactness', { contenders: able(mode), mode }).result]),
     ),

@@ -112,11 +112,11 @@ function ratiosTable({ cases, versions }, timeOf) {
 }
 
 /** On how many shapes this package is the fastest, and which contenders are on the others. */
-function fastest({ cases, versions }, mode, kind) {
+function fastest({ cases, versions }, mode, timeOf) {
   const wins = new Map();
   const chosen = cases.filter((each) => each.mode === mode);
-  for (const { together: results } of chosen) {
-    const times = Object.keys(versions).map((name) => [time(results, name, kind) ?? Number.POSITIVE_INFINITY, name]);
+  for (const each of chosen) {
+    const times = Object.keys(versions).map((name) => [timeOf(each, name) ?? Number.POSITIVE_INFINITY, name]);
     const [[, winner]] = times.sort(([a], [b]) => a - b);
     wins.set(winner, (wins.get(winner) ?? 0) + 1);
   }
@@ -182,6 +182,78 @@ function copiesTable({ cases }) {
     }),
   ]);
   return table(['shape', 'size', ...MODES.flatMap((mode) => [mode, `${mode}, arena`])], rows);
+}
+
+/* ---- threads (threads.js) ------------------------------------------------------------------------------------------ */
+
+/** The results of threads.js, in the form of the others. */
+const threaded = ({ threads, versions }) => ({
+  cases: threads,
+  versions: Object.fromEntries(
+    Object.entries(versions).filter(([name]) => threads.some(({ calls: [one] }) => timeAlone(one, name) !== null)),
+  ),
+});
+
+/** Nanoseconds of computation alone, with a number of threads. */
+const withThreads =
+  (count) =>
+  ({ calls }, name) =>
+    timeAlone(calls[count - 1], name);
+
+/** How many times as fast a contender is with two threads as with one, for each case of a mode. */
+const gainsOf = (cases, mode, name) =>
+  cases
+    .filter((each) => each.mode === mode)
+    .map((each) => [1, 2].map((count) => withThreads(count)(each, name)))
+    .filter((pair) => pair.every((value) => value !== null))
+    .map(([one, two]) => one / two);
+
+/** Every contender's times with one and with two threads. The fastest with two is bold. */
+function threadsTable({ cases, versions }, mode) {
+  const chosen = cases.filter((each) => each.mode === mode);
+  const contenders = Object.keys(versions).filter((name) => chosen.some((each) => withThreads(1)(each, name) !== null));
+  const rows = chosen.map((each) => {
+    const pairs = contenders.map((name) => [1, 2].map((count) => withThreads(count)(each, name)));
+    const best = Math.min(...pairs.map(([, two]) => two ?? Number.POSITIVE_INFINITY));
+    return [
+      nameOf(each),
+      ...pairs.map(([one, two]) => {
+        if (one === null || two === null) return one === null ? '–' : `${duration(one)} → –`;
+        const text = `${duration(one)} → ${duration(two)} (${factor(one / two)})`;
+        return two === best ? `**${text}**` : text;
+      }),
+    ];
+  });
+  return table(['shape', ...contenders.map(labelOf)], rows);
+}
+
+/** The section about two threads. */
+function threadsSection(results) {
+  const { cases, versions } = threaded(results);
+  const without = Object.keys(versions)
+    .map((name) => [name, cases.map(({ failures: [, two] }) => two[name]).find(Boolean)])
+    .filter(([, why]) => why)
+    .map(([name, why]) => `${labelOf(name)} ${why}.`);
+  return `Each library computes with one thread and with two, on data that are already in its memory, as above. For this package, that is an
+arena of \`createThreads\`. Each library and number of threads has a process of its own. These take turns, with pauses in which all
+threads fall asleep. Each sample repeats the call for at least 5 ms, as a program’s loop does, so that waking the threads again does not
+count. ${without.join(' ')}
+
+How many times as fast is a library with two threads as with one? The table has the median over the shapes below, and the range.
+About 1 means that it computes batch normalization in one thread in any case.
+
+${table(
+  ['two threads against one', ...MODES],
+  Object.keys(versions).map((name) => [labelOf(name), ...MODES.map((mode) => spread(gainsOf(cases, mode, name)))]),
+)}
+
+With two threads each, the others take this many times this package’s time:
+
+${ratiosTable({ cases, versions }, withThreads(2))}
+
+Each cell below has the time with one thread, the time with two, and how many times as fast two are. The fastest with two is bold.
+
+${MODES.map((mode) => `### ${titled(mode)}\n\n${threadsTable({ cases, versions }, mode)}`).join('\n\n')}`;
 }
 
 /* ---- what follows from it ----------------------------------------------------------------------------------------- */
@@ -263,8 +335,12 @@ ${ratiosTable(large, together('out'))}
     faster.length === 0
       ? `No other library that runs in a browser (${listed(inJavaScript.map(labelOf))}) is faster on any of these shapes.`
       : `Of the libraries that run in a browser, ${listed(faster.map(labelOf))} ${faster.length > 1 ? 'are' : 'is'} faster on some of these shapes.`
-  } Counting PyTorch and NumPy, this package is the fastest on ${listed(MODES.map((mode) => fastest(large, mode, 'out')))}.
+  } Counting PyTorch and NumPy, this package is the fastest on ${listed(MODES.map((mode) => fastest(large, mode, together('out'))))}.
 - **Arena.** Tensors that live in an \`Arena\` are not copied. Without one, a call takes ${listed(gains)} (medians).
+- **Threads.** With two threads, this package is ${listed(
+    MODES.map((mode) => `${factor(middle(gainsOf(results.threads, mode, 'batchnorm')))} times as fast in ${wordOf(mode)}`),
+  )} (medians).
+  If each library has two, it is the fastest on ${listed(MODES.map((mode) => fastest(threaded(results), mode, withThreads(2))))}.
 - **Exactness.** On data with ${FAR.replace(',', ' and')}, the largest error in training is ${ulps(exactness.training.batchnorm[FAR])} units in the last
   place here, and ${ulps(Math.min(...errors))} to ${ulps(Math.max(...errors))} in the other libraries (${ulps(exactness.training['plain JS'][FAR])} in plain JavaScript
   that sums in double).${wrong.length > 0 ? ` ${listed(wrong.map(labelOf))} ${wrong.length > 1 ? 'are' : 'is'} wrong on a shape below.` : ''}
@@ -300,7 +376,7 @@ export function comparison(results) {
 
 ${conclusion(results)}
 
-Measured on ${sentenceOfMachine(machine, note)}, at revision ${revision}, with one thread per library. The others are ${contenders
+Measured on ${sentenceOfMachine(machine, note)}, at revision ${revision}, with one thread per library where nothing else is said. The others are ${contenders
     .slice(1)
     .map((name) =>
       name === 'plain JS'
@@ -354,6 +430,10 @@ the range.
 
 ${ratiosTable(large, apart)}
 
+## Two threads
+
+${threadsSection(results)}
+
 ## Compared with a copy
 
 This is the package’s time, divided by that of a plain copy of X. Training cannot take less than two reads of X and one write of the
@@ -401,7 +481,7 @@ export function browserComparison({ machine, note, revision, browsers }) {
       .map((peer) => [name, labelOf(peer), ...MODES.map((mode) => spread(ratios(cases, mode, peer, together('out'))))]),
   );
   const fresh = browsers.map(
-    ({ name, cases }) => `- ${name}: ${MODES.map((mode) => fastest({ cases, versions }, mode, 'fresh')).join('; ')}`,
+    ({ name, cases }) => `- ${name}: ${MODES.map((mode) => fastest({ cases, versions }, mode, together('fresh'))).join('; ')}`,
   );
   const sections = browsers.map(({ name, cases }) => {
     const results = { cases, versions };
