@@ -568,34 +568,6 @@ for (const engine of engines)
       assert.match(await page.text('#race-bytes'), /17 source files/);
     });
 
-    await t.test('Race: several threads take part if the page is cross-origin isolated', async () => {
-      const isolated = await serve(root, { isolated: true });
-      try {
-        const view = visitor(await browser.open(`${isolated.url}/demo/`, { height: 1800 }));
-        await ready(view);
-        await view.choose('#race-shape', '64, 512, 1, 1');
-        await view.click('#race-go');
-        await view.until(
-          () =>
-            !document.querySelector('#race-table').hidden && !document.querySelector('#race-go').hasAttribute('aria-disabled'),
-        );
-        assert.equal(await view.text('#race-status'), '');
-        const names = await view.evaluate(() =>
-          [...document.querySelectorAll('#race-numbers th')].map((name) => name.textContent),
-        );
-        // WebKitGTK has no shared memory.
-        const count = await view.evaluate(() => (typeof SharedArrayBuffer === 'undefined' ? 1 : navigator.hardwareConcurrency));
-        const expected = count > 1 ? [`batchnorm, in an arena, ${count} threads`] : [];
-        assert.deepEqual(
-          names.filter((name) => /threads/.test(name)),
-          expected,
-        );
-        await view.close();
-      } finally {
-        isolated.close();
-      }
-    });
-
     const type = (text) =>
       page.evaluate((code) => {
         const area = document.querySelector('#use-code');
@@ -790,6 +762,34 @@ for (const engine of engines)
       );
     });
     await page.close();
+
+    await t.test('Race: several threads take part if the page is cross-origin isolated', async () => {
+      const isolated = await serve(root, { isolated: true });
+      try {
+        const view = visitor(await browser.open(`${isolated.url}/demo/`, { height: 1800 }));
+        await ready(view);
+        await view.choose('#race-shape', '64, 512, 1, 1');
+        await view.click('#race-go');
+        await view.until(
+          () =>
+            !document.querySelector('#race-table').hidden && !document.querySelector('#race-go').hasAttribute('aria-disabled'),
+        );
+        assert.equal(await view.text('#race-status'), '');
+        const names = await view.evaluate(() =>
+          [...document.querySelectorAll('#race-numbers th')].map((name) => name.textContent),
+        );
+        // WebKitGTK has no shared memory.
+        const count = await view.evaluate(() => (typeof SharedArrayBuffer === 'undefined' ? 1 : navigator.hardwareConcurrency));
+        const expected = count > 1 ? [`batchnorm, in an arena, ${count} threads`] : [];
+        assert.deepEqual(
+          names.filter((name) => /threads/.test(name)),
+          expected,
+        );
+        await view.close();
+      } finally {
+        isolated.close();
+      }
+    });
 
     await t.test('the address keeps the state when a page is shared, reloaded, or returned to', async () => {
       const shared = visitor(await browser.open(`${server.url}/demo/#break?mean=1e6&of=gradient`, { height: 1800 }));
