@@ -155,6 +155,7 @@ function startUp(contenders) {
   return Object.fromEntries(contenders.map((name) => [name, Math.min(...samples[name]) - Math.min(...samples[''])]));
 }
 
+/** Must run first: on Linux, the peak of a new process is at least the size of the process that started it. */
 function peakMemory(contenders) {
   const data = 2 * 4 * sizeOf(MEMORY);
   const bare = inProcess('memory', { contender: null }).result;
@@ -185,6 +186,7 @@ async function main() {
       .join(', ')}`,
   );
 
+  const memoryPeaks = peakMemory(all);
   const cases = [];
   for (const place of places)
     for (const mode of MODES) {
@@ -229,7 +231,7 @@ async function main() {
     ),
     wrongGamma: Object.fromEntries(all.map((contender) => [contender, inProcess('wrongGamma', { contender }).result])),
     startUp: startUp(all),
-    peakMemory: peakMemory(all),
+    peakMemory: memoryPeaks,
     downloads: downloads(),
   };
   if (quick || chosen.length > 0) return void console.log(comparison(results));
