@@ -1,9 +1,17 @@
 /* The block of shared memory through which the threads of a pool work together. The calling thread describes a job in it. Then each
- * thread takes one part of the job after another, until none is left. A part is some of the channels, so the order of summation
- * does not depend on the number of threads, and neither do the results' bits. */
+ * thread takes one part of the job after another, until none is left. It first takes those of its own, which are the same in each
+ * call on the same tensors, so they may still be in its processor's cache. Then it takes those of threads that are late.
+ *
+ * A part is some of the channels, so the order of summation does not depend on the number of threads, and neither do the results'
+ * bits. If nothing is summed, a part may be some rows of the batch instead, all of whose values are next to each other. */
 
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
+
+/**
+ * How a job is cut into parts: `each` for each of so many threads, by rows of the batch or by channels.
+ * @typedef {{ queues: number, each: number, byRows: boolean }} Cut
+ */
 
 /** @import { Kernel } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
@@ -11,35 +19,35 @@ import { differentiateBy } from './gradient.js';
 /* The indices of the words, which are only accessed by Atomics. Words that change often are in cache lines of their own. */
 /** Grows with each job and each message. Workers sleep until it does. */
 export const WAKE = 0;
-/** How many parts are left to take, plus JOB times the number of the job. */
-const LEFT = 16;
 /** How many parts are done, plus JOB times the number of the job. */
-export const DONE = 32;
+export const DONE = 16;
 /** How many messages each worker was sent. */
-export const MESSAGES = 48;
-/** Of worker 0: 0 if it is idle, otherwise a number that grows while it works. */
-const STATE = 64;
-/** Of worker 0: 1 if it was lost. */
-const LOST = 72;
-/** The distance from one worker's words to the next one's. */
-const WORKER = 16;
+export const MESSAGES = 32;
+/** How many threads have parts of their own to take. */
+const QUEUES = 48;
+/** The words of thread 0, which is the calling thread. */
+const THREAD = 64;
+/** The distance from one thread's words to the next one's. */
+const LINE = 16;
 /** More than the most parts. */
 const JOB = 1 << 10;
 /** After so many jobs, their numbers start again. */
 const JOBS = 1 << 20;
-/** The most workers. */
-export const MOST = 255;
+/** The most threads. */
+export const MOST = 256;
 
-/** @param {number} k of a worker */
-export const stateOf = (k) => STATE + WORKER * k;
-/** @param {number} k of a worker */
-export const lostOf = (k) => LOST + WORKER * k;
+/** How many of its parts are left to take, plus JOB times the number of the job. @param {number} k of a thread */
+const leftOf = (k) => THREAD + LINE * k;
+/** 0 if it is idle, otherwise a number that grows while it works. @param {number} k of a worker */
+export const stateOf = (k) => THREAD + LINE * k + 1;
+/** 1 if it was lost. @param {number} k of a worker */
+export const lostOf = (k) => THREAD + LINE * k + 2;
 
 /* The job: up to 16 doubles after the words, and then arrays of one double per channel. */
-const DESCRIPTION = 4 * (STATE + WORKER * MOST);
+const DESCRIPTION = 4 * (THREAD + LINE * MOST);
 const ARRAYS = DESCRIPTION + 8 * 16;
 /** The most channels of a job. */
-export const CHANNELS = 1 << 14;
+export const CHANNELS = 1 << 16;
 /* The arrays. */
 const GAMMA = 0;
 const BETA = 1;
@@ -90,27 +98,25 @@ export class Block {
   /**
    * Describes a job.
    * @param {number} memory the number of the memory that all tensors are in
-   * @param {number} parts @param {Problem & { gradOutput?: Float32Array }} problem @param {Float32Array | null} out
-   * @param {number} first channel @param {number} end
+   * @param {Cut} cut @param {Problem & { gradOutput?: Float32Array }} problem @param {Float32Array | null} out
    */
-  write(memory, parts, problem, out, first, end) {
+  write(memory, { queues, each, byRows }, problem, out) {
     const { x, gradOutput, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training, relu } = problem;
-    const address = (/** @type {Float32Array | null | undefined} */ tensor) =>
-      tensor ? tensor.byteOffset + 4 * first * spatial : 0;
     this.job.set([
       memory,
-      parts,
+      queues,
+      each,
+      Number(byRows),
       batch,
-      end - first,
+      channels,
       spatial,
-      channels * spatial,
       epsilon,
       Number(training),
       Number(relu),
       Number(mean !== null),
-      address(x),
-      address(gradOutput),
-      address(out),
+      x.byteOffset,
+      gradOutput?.byteOffset ?? 0,
+      out?.byteOffset ?? 0,
     ]);
     for (const [array, values, otherwise] of /** @type {const} */ ([
       [GAMMA, gamma, 1],
@@ -118,66 +124,77 @@ export class Block {
       [MEAN, mean, 0],
       [VARIANCE, variance, 0],
     ])) {
-      const numbers = this.array(array, 0, end - first);
-      // Not by `subarray`, which may run the user's code.
-      for (let c = first; c < end; c++) numbers[c - first] = values ? values[c] : otherwise;
+      const numbers = this.array(array, 0, channels);
+      if (values) numbers.set(values);
+      else numbers.fill(otherwise);
     }
   }
 
-  /** Offers the parts of a new job. Returns the value of DONE when all of them are done. @param {number} parts */
-  offer(parts) {
+  /** Offers the parts of a new job. Returns the value of DONE when all of them are done. @param {Cut} cut */
+  offer({ queues, each }) {
     const { words } = this;
     const job = JOB * ((Math.floor(Atomics.load(words, DONE) / JOB) + 1) % JOBS);
     Atomics.store(words, DONE, job);
-    Atomics.store(words, LEFT, job + parts);
-    return job + parts;
+    Atomics.store(words, QUEUES, queues);
+    for (let k = 0; k < queues; k++) Atomics.store(words, leftOf(k), job + each);
+    return job + queues * each;
   }
 
   /** Withdraws the parts that are left. */
   withdraw() {
-    Atomics.store(this.words, LEFT, 0);
+    for (let k = 0; k < MOST; k++) Atomics.store(this.words, leftOf(k), 0);
   }
 
   /**
    * Takes and computes one part after another, until none is left.
+   * @param {number} thread its number
    * @param {(memory: number) => Kernel} kernelOf
    * @param {() => boolean} [goesOn] whether this thread may take a part. It is called after the number of parts was read: if that
    *   number is of a job that the thread must not take part in, `goesOn` says so; if it is of an earlier job, it has changed since,
    *   and no part is taken.
    */
-  work(kernelOf, goesOn = () => true) {
+  work(thread, kernelOf, goesOn = () => true) {
     const { words } = this;
-    for (;;) {
-      const left = Atomics.load(words, LEFT);
-      if (left % JOB === 0 || !goesOn()) return;
-      if (Atomics.compareExchange(words, LEFT, left, left - 1) !== left) continue;
-      this.#compute((left % JOB) - 1, kernelOf, goesOn);
-      // If this thread was given up, the job has ended, and there may be another one.
-      let done = Atomics.load(words, DONE);
-      while (Math.floor(done / JOB) === Math.floor(left / JOB)) {
-        const found = Atomics.compareExchange(words, DONE, done, done + 1);
-        if (found === done) break;
-        done = found;
+    const queues = Atomics.load(words, QUEUES);
+    for (let k = 0; k < queues; ) {
+      const queue = (thread + k) % queues;
+      const left = Atomics.load(words, leftOf(queue));
+      if (!goesOn()) return;
+      if (left % JOB === 0) k++;
+      else if (Atomics.compareExchange(words, leftOf(queue), left, left - 1) === left) {
+        this.#compute(queue, (left % JOB) - 1, kernelOf, goesOn);
+        // If this thread was given up, the job has ended, and there may be another one.
+        let done = Atomics.load(words, DONE);
+        while (Math.floor(done / JOB) === Math.floor(left / JOB)) {
+          const found = Atomics.compareExchange(words, DONE, done, done + 1);
+          if (found === done) break;
+          done = found;
+        }
+        Atomics.notify(words, DONE);
       }
-      Atomics.notify(words, DONE);
     }
   }
 
-  /** @param {number} part @param {(memory: number) => Kernel} kernelOf @param {() => boolean} goesOn */
-  #compute(part, kernelOf, goesOn) {
-    const [memory, parts, batch, channels, spatial, row, epsilon, training, relu, given, x, gradOutput, out] = this.job;
+  /** @param {number} queue @param {number} i which of its parts @param {(memory: number) => Kernel} kernelOf
+   * @param {() => boolean} goesOn */
+  #compute(queue, i, kernelOf, goesOn) {
+    const [memory, queues, each, byRows, batch, channels, spatial, epsilon, training, relu, given, x, gradOutput, out] = this.job;
     // If this thread was given up between taking the part and reading the job, it may have read another job.
     if (!goesOn()) return;
     const kernel = kernelOf(memory);
-    const first = Math.floor((part * channels) / parts);
-    const end = Math.floor(((part + 1) * channels) / parts);
-    const tensor = (/** @type {number} */ address) => address && new Float32Array(kernel.buffer, address + 4 * first * spatial);
+    const part = queue * each + i;
+    const share = (/** @type {number} */ n) => [part, part + 1].map((k) => Math.floor((k * n) / (queues * each)));
+    const [first, end] = byRows ? [0, channels] : share(channels);
+    const [top, bottom] = byRows ? share(batch) : [0, batch];
+    const row = channels * spatial;
+    const tensor = (/** @type {number} */ address) =>
+      address && new Float32Array(kernel.buffer, address + 4 * (top * row + first * spatial));
     const array = (/** @type {number} */ which) => this.array(which, first, end);
     /** @type {any} */
     const problem = {
       x: tensor(x),
       gradOutput: tensor(gradOutput),
-      batch,
+      batch: bottom - top,
       channels: end - first,
       spatial,
       row,
@@ -199,10 +216,9 @@ export class Block {
    * Reads a job's results.
    * @param {Problem} problem whose mean and variance receive the batch's, in a forward call in training
    * @param {Float32Array[]} sums gradGamma and gradBeta, in a gradient
-   * @param {number} first channel @param {number} end
    */
-  read({ mean, variance, training }, sums, first, end) {
+  read({ channels, mean, variance, training }, sums) {
     const [results, array] = sums.length > 0 ? [sums, GRAD_GAMMA] : [training ? [mean, variance] : [], MEAN];
-    for (const [i, result] of results.entries()) result?.set(this.array(array + i, 0, end - first), first);
+    for (const [i, result] of results.entries()) result?.set(this.array(array + i, 0, channels));
   }
 }

@@ -68,7 +68,7 @@ function serve() {
   for (;;) {
     const wake = Atomics.load(words, WAKE);
     Atomics.store(words, state, 1);
-    block.work((number) => /** @type {Kernel} */ (kernels.get(number)), goesOn);
+    block.work(k, (number) => /** @type {Kernel} */ (kernels.get(number)), goesOn);
     Atomics.store(words, state, 0);
     if (!goesOn()) return;
     block.wait(WAKE, wake, Number.POSITIVE_INFINITY);

@@ -9,15 +9,24 @@ import { functionsOf, load, makeMemory, settle, sharedModuleOf } from './loader.
 import { describe, fail, isSize, rejectNumber } from './tensor.js';
 import { none, readOptions } from './validate.js';
 
+/** @import { Cut } from './block.js' */
 /** @import { Functions } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
 
 /** Up to this many values, the calling thread computes alone: to share the work would take longer. */
-const SMALL = 32768;
-/** The least number of values in a row of a part. If rows were shorter, threads would work on neighbouring cache lines. */
+const SMALL = 1 << 14;
+/** The same, if nothing is summed: this takes less than half the time per value. */
+const SMALL_UNSUMMED = 1 << 16;
+/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. */
+const LARGE = 1 << 16;
+/** The least number of values in a row of a part. If rows were shorter, threads would often write to the same cache lines. But
+ * shorter rows are fine if they consist of whole lines. */
 const RUN = 256;
-/** Parts per thread. A thread that starts late, or that is interrupted, then leaves parts to the others. */
-const PARTS = 2;
+/** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
+ * all of the channels. */
+const MANY = 1024;
+/** Float32 values in 128 bytes: a cache line of some processors, two lines of others, which load them together. */
+const LINE = 32;
 /** Bytes of each thread's work area in an arena. */
 const WORK = 2 << 20;
 /** A worker that makes no progress for so many milliseconds is lost. */
@@ -85,6 +94,24 @@ function available() {
   }
 }
 
+/**
+ * How the threads of a pool share a problem.
+ * @param {Problem & Partial<GradientJob>} problem @param {number} threads
+ * @returns {Cut}
+ */
+function cutOf({ x, gradOutput, batch, channels, spatial, training }, threads) {
+  const values = x.length;
+  const row = channels * spatial;
+  const sums = training || gradOutput !== undefined;
+  // Unless there are so few rows that some threads would get many more than others.
+  const byRows = !sums && batch * spatial >= MANY * threads && (batch % threads === 0 || batch > 4 * threads);
+  const fits = (/** @type {number} */ parts) =>
+    byRows ? parts <= batch : parts <= channels && (row / parts >= RUN || row % (LINE * parts) === 0);
+  let queues = values > (sums ? SMALL : SMALL_UNSUMMED) && channels <= CHANNELS ? threads : 1;
+  while (queues > 1 && !fits(queues)) queues--;
+  return { queues, each: values >= LARGE * queues && fits(2 * queues) ? 2 : 1, byRows };
+}
+
 /** The kernel of shared memory, in which the work can be shared, too. */
 class SharedKernel extends Kernel {
   #share;
@@ -130,7 +157,9 @@ class Pool {
     const modules = BINARIES.map(sharedModuleOf);
     const { buffer, words } = this.#block;
     Atomics.store(words, MESSAGES, 1);
-    const started = Array.from({ length: this.#areas - 1 }, async (_, k) => {
+    const started = Array.from({ length: this.#areas - 1 }, async (_, i) => {
+      // The calling thread is number 0.
+      const k = i + 1;
       const worker = typeof source === 'function' ? source() : startWorker(source);
       await new Promise((resolve, reject) => {
         const on = (worker.on ?? worker.addEventListener).bind(worker);
@@ -166,8 +195,9 @@ class Pool {
       const number = this.#memories++;
       /** @type {Functions} */
       const functions = Object.assign({}, ...BINARIES.map((text) => functionsOf(sharedModuleOf(text), memory)));
-      const last = begin + WORK * (this.#areas - 1);
-      const { buffer } = settle(new SharedKernel(functions, memory, last, last + WORK, (...job) => this.#share(number, ...job)));
+      const { buffer } = settle(
+        new SharedKernel(functions, memory, begin, begin + WORK, (...job) => this.#share(number, ...job)),
+      );
       this.#unused.register(buffer, number);
       this.#send({ what: 'add', number, memory, begin, size: WORK });
       return buffer;
@@ -246,36 +276,32 @@ class Pool {
    * @param {Problem & Partial<GradientJob>} problem @param {Float32Array | null} out @param {Float32Array[]} sums
    */
   #share(memory, kernel, problem, out, sums) {
-    const { x, gradOutput = null, channels, spatial } = problem;
-    const most = Math.floor((channels * spatial) / RUN);
+    const { x, gradOutput = null } = problem;
     // A call that was cut off may have left workers busy, perhaps with tensors of this call.
     if (this.#cut) this.#recover();
-    if (this.#workers.size === 0 || channels < 2 || most < 2 || x.length <= SMALL) return false;
     // The sums of parts of a batch are not passed to workers.
     if (problem.sums) return false;
     // Workers do not see other memory.
     if ([x, gradOutput, out].some((array) => array && array.buffer !== kernel.buffer)) return false;
+    const cut = cutOf(problem, this.size);
+    if (cut.queues < 2) return false;
     const block = this.#block;
-    for (let first = 0; first < channels; first += CHANNELS) {
-      const end = Math.min(first + CHANNELS, channels);
-      const parts = Math.min(end - first, most, PARTS * this.size);
-      block.write(memory, parts, problem, out, first, end);
-      this.#cut = true;
-      const done = block.offer(parts);
-      this.#wake();
-      try {
-        block.work(() => kernel);
-      } catch (reason) {
-        this.#recover();
-        throw reason;
-      }
-      if (!this.#await(done))
-        throw new Error(
-          `batchnorm/threads: a worker stopped during the call, so the results are incomplete (threads left: ${this.size})`,
-        );
-      this.#cut = false;
-      block.read(problem, sums, first, end);
+    block.write(memory, cut, problem, out);
+    this.#cut = true;
+    const done = block.offer(cut);
+    this.#wake();
+    try {
+      block.work(0, () => kernel);
+    } catch (reason) {
+      this.#recover();
+      throw reason;
     }
+    if (!this.#await(done))
+      throw new Error(
+        `batchnorm/threads: a worker stopped during the call, so the results are incomplete (threads left: ${this.size})`,
+      );
+    this.#cut = false;
+    block.read(problem, sums);
     return true;
   }
 }
@@ -310,9 +336,9 @@ class Pool {
 export async function createThreads(size, options = {}) {
   const { worker } = readOptions('createThreads: options', options, none('worker'));
   const cores = builtin('os')?.availableParallelism() ?? globalThis.navigator?.hardwareConcurrency ?? 1;
-  const wanted = size === undefined ? Math.min(cores, MOST + 1) : size;
-  if (!(isSize(wanted) && wanted > 0 && wanted <= MOST + 1))
-    rejectNumber('createThreads: size', size, `be an integer from 1 to ${MOST + 1}`);
+  const wanted = size === undefined ? Math.min(cores, MOST) : size;
+  if (!(isSize(wanted) && wanted > 0 && wanted <= MOST))
+    rejectNumber('createThreads: size', size, `be an integer from 1 to ${MOST}`);
   if (!(worker === undefined || typeof worker === 'string' || typeof worker === 'function' || worker instanceof URL))
     fail(TypeError, 'createThreads: worker', 'be a URL or a function that makes a Worker', describe(worker));
   // Where threads are unavailable, so may be what a Pool is made of.

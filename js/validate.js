@@ -49,8 +49,8 @@ import {
  * @property {number} batch
  * @property {number} channels
  * @property {number} spatial
- * @property {ArrayLike<number> | null} gamma null means 1
- * @property {ArrayLike<number> | null} beta null means 0
+ * @property {Statistic | null} gamma null means 1
+ * @property {Statistic | null} beta null means 0
  * @property {Statistic | null} mean the one that was given. In a forward call in training, it receives the batch's mean. In a
  *   gradient call, null means that it is computed from X
  * @property {Statistic | null} variance likewise

@@ -93,6 +93,12 @@ for (const [shape, axis = 1] of [
   [[6, 31, 29, 8], -1],
   [[2, 40000]],
   [[300, 700, 1, 1]],
+  // Narrow rows, of whole cache lines.
+  [[2048, 64, 1, 1]],
+  // In inference, parts are rows of the batch: in all of these pools, and in the last shape in those of 2 and 3 threads.
+  [[37, 6, 23, 23]],
+  [[9000, 20, 1, 1]],
+  [[4001, 33, 1, 1]],
   [[5, 1, 90, 90]],
   [[2, 3, 7, 7]],
 ])
@@ -129,11 +135,18 @@ test('calls that cannot be shared are computed by the calling thread', () => {
   const normalize = (X, options) => batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, options);
   untilShared(pool, () => normalize(X, { out: X }));
   const before = pool.calls();
-  const small = X.data.subarray(0, 32768);
+  const small = X.data.subarray(0, 16384);
+  const inference = X.data.subarray(0, 65536);
   for (let i = 0; i < 100; i++) {
     normalize(X); // its output is elsewhere
     normalize({ data: X.data, shape: [128, 1, 32, 32] }, { out: X.data });
-    normalize({ data: small, shape: [4, 32, 16, 16] }, { out: small });
+    normalize({ data: small, shape: [2, 32, 16, 16] }, { out: small });
+    // Its rows are too narrow.
+    normalize({ data: X.data, shape: [4096, 32] }, { out: X.data });
+    const statistics = new Float32Array(16);
+    batchNormalization({ data: inference, shape: [4, 16, 32, 32] }, null, null, statistics, statistics, 0.9, 1e-5, false, {
+      out: inference,
+    });
   }
   assert.equal(pool.calls(), before);
 });
