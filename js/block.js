@@ -56,13 +56,19 @@ const VARIANCE = 3;
 const GRAD_GAMMA = 4;
 const GRAD_BETA = 5;
 
-/** A waiting thread stays awake for so many milliseconds, since to be woken takes about as long. */
+/** A waiting thread stays awake for at least so many milliseconds, since to be woken takes about as long. */
 const SPIN = 0.05;
+/** It stays awake for as long as its part of the last job took, but at most for so many milliseconds. The next job then finds it awake
+ * if it follows soon. When a thread that slept is woken, some systems first run it on the processor of the thread that woke it. */
+const LONGEST = 1;
 
 /** The clock itself, since a program's tests may replace performance.now by one that stands still. */
 export const clock = performance.now.bind(performance);
 
 export class Block {
+  /** How many milliseconds this thread's part of the last job took. */
+  #worked = 0;
+
   /** @param {SharedArrayBuffer} [buffer] default: a new one */
   constructor(buffer = new SharedArrayBuffer(ARRAYS + 8 * 6 * CHANNELS)) {
     this.buffer = buffer;
@@ -90,7 +96,7 @@ export class Block {
    * @param {number} word @param {number} value @param {number} timeout
    */
   wait(word, value, timeout) {
-    const end = clock() + (this.sleeps ? SPIN : timeout);
+    const end = clock() + (this.sleeps ? Math.min(Math.max(SPIN, this.#worked), LONGEST) : timeout);
     for (let i = 1; i % 64 || clock() < end; i++) if (Atomics.load(this.words, word) !== value) return;
     if (this.sleeps) Atomics.wait(this.words, word, value, timeout);
   }
@@ -155,6 +161,7 @@ export class Block {
    */
   work(thread, kernelOf, goesOn = () => true) {
     const { words } = this;
+    const start = clock();
     const queues = Atomics.load(words, QUEUES);
     for (let k = 0; k < queues; ) {
       const queue = (thread + k) % queues;
@@ -173,6 +180,7 @@ export class Block {
         Atomics.notify(words, DONE);
       }
     }
+    this.#worked = clock() - start;
   }
 
   /** @param {number} queue @param {number} i which of its parts @param {(memory: number) => Kernel} kernelOf

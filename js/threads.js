@@ -309,8 +309,8 @@ class Pool {
 /**
  * Creates threads that share the work of calls. A call is shared if all its tensors are in one arena of these threads. It stays
  * synchronous, and its results have the same bits with any number of threads. The calling thread computes a part of its own.
- * Where sharing would cost more than it saves, the calling thread computes alone: for up to 32,768 values, for a single
- * channel, and if C · H · W is less than 512.
+ * Where sharing would cost more than it saves, the calling thread computes alone: for up to 16,384 values (in inference, 65,536), and
+ * in general for a single channel, or for a few values per sample.
  *
  * Threads need memory that they can share. In a browser, the page must be cross-origin isolated. Where that is not so, and where
  * threads or WebAssembly are unavailable, `size` is 1, and everything works the same way on one thread.

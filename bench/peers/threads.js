@@ -30,9 +30,9 @@ const CALLS = {
 };
 const COUNTS = [1, 2];
 
-/** A sample repeats a call for so many milliseconds, as a program's loop would: threads without work fall asleep, and to wake them
- * takes as long as a small call. */
-const SAMPLE = 5;
+/** A sample repeats a call for so many milliseconds, as a program's loop would. Before that, the same calls are made once without being
+ * timed. After a pause, Linux often runs both threads on one core for the first 5 ms or so, however many others are idle. */
+const SAMPLE = 50;
 /** After so many milliseconds, the threads of all these libraries sleep, so that they do not slow down the next sample. */
 const PAUSE = 20;
 
@@ -44,6 +44,7 @@ async function serve({ contender, count, place, mode }) {
   process.on('message', async ({ name, inner }) => {
     const { run, time = timerOf(run), output } = calls[name];
     try {
+      if (inner > 1) await time(inner);
       process.send({ answer: inner ? await time(inner) : await output?.() });
     } catch (error) {
       process.send({ error: error.message });
