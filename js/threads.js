@@ -13,20 +13,19 @@ import { none, readOptions } from './validate.js';
 /** @import { Functions } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
 
-/** Up to this many values, the calling thread computes alone: to share the work would take longer. */
-const SMALL = 1 << 14;
-/** The same, if nothing is summed: this takes less than half the time per value. */
-const SMALL_UNSUMMED = 1 << 16;
+/** The least number of values per thread. To share less work would take longer. */
+const LEAST = 8 << 10;
+/** The same, if nothing is summed: a value then takes less than half the time. */
+const LEAST_UNSUMMED = 48 << 10;
 /** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. */
 const LARGE = 1 << 16;
-/** The least number of values in a row of a part. If rows were shorter, threads would often write to the same cache lines. But
- * shorter rows are fine if they consist of whole lines. */
+/** The least number of values in a row of a part. If rows were shorter, threads would often write to the same cache lines. */
 const RUN = 256;
+/** But shorter rows are fine if they consist of a multiple of two cache lines: so many values. */
+const LINES = 32;
 /** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
  * all of the channels. */
 const MANY = 1024;
-/** Float32 values in 128 bytes: a cache line of some processors, two lines of others, which load them together. */
-const LINE = 32;
 /** Bytes of each thread's work area in an arena. */
 const WORK = 2 << 20;
 /** A worker that makes no progress for so many milliseconds is lost. */
@@ -104,12 +103,14 @@ function cutOf({ x, gradOutput, batch, channels, spatial, training }, threads) {
   const row = channels * spatial;
   const sums = training || gradOutput !== undefined;
   // Unless there are so few rows that some threads would get many more than others.
-  const byRows = !sums && batch * spatial >= MANY * threads && (batch % threads === 0 || batch > 4 * threads);
-  const fits = (/** @type {number} */ parts) =>
-    byRows ? parts <= batch : parts <= channels && (row / parts >= RUN || row % (LINE * parts) === 0);
-  let queues = values > (sums ? SMALL : SMALL_UNSUMMED) && channels <= CHANNELS ? threads : 1;
-  while (queues > 1 && !fits(queues)) queues--;
-  return { queues, each: values >= LARGE * queues && fits(2 * queues) ? 2 : 1, byRows };
+  const byRows = (/** @type {number} */ n) => !sums && batch * spatial >= MANY * n && (batch % n === 0 || batch > 4 * n);
+  const byChannels = (/** @type {number} */ n) =>
+    n <= channels && (row / n >= RUN || (row % (LINES * n) === 0 && (channels % n === 0 || spatial % LINES === 0)));
+  let queues = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
+  while (queues > 1 && !byRows(queues) && !byChannels(queues)) queues--;
+  const rows = byRows(queues);
+  const large = values >= LARGE * queues;
+  return { queues, each: large && (rows ? 2 * queues <= batch : byChannels(2 * queues)) ? 2 : 1, byRows: rows };
 }
 
 /** The kernel of shared memory, in which the work can be shared, too. */
@@ -202,12 +203,18 @@ class Pool {
       this.#send({ what: 'add', number, memory, begin, size: WORK });
       return buffer;
     };
+    const settled = () => this.#settle();
     return new (class extends Arena {
       static makeHome = makeHome;
+      reset() {
+        settled();
+        super.reset();
+      }
     })(bytes);
   }
 
   async close() {
+    this.#settle();
     const workers = [...this.#workers.values()];
     this.#workers.clear();
     await Promise.all(workers.map((worker) => worker.terminate()));
@@ -223,9 +230,10 @@ class Pool {
     this.#wake();
   }
 
-  #wake() {
+  /** @param {number} [workers] how many at most; default: all */
+  #wake(workers) {
     Atomics.add(this.#block.words, WAKE, 1);
-    Atomics.notify(this.#block.words, WAKE);
+    Atomics.notify(this.#block.words, WAKE, workers);
   }
 
   /** @param {number} k */
@@ -237,8 +245,9 @@ class Pool {
     worker.terminate();
   }
 
-  /** After a job that was cut off: no worker works on it any more. */
-  #recover() {
+  /** A call that was cut off may have left workers busy with its tensors. Waits until they are not. */
+  #settle() {
+    if (!this.#cut) return;
     this.#block.withdraw();
     this.#await(IDLE);
     this.#cut = false;
@@ -277,8 +286,7 @@ class Pool {
    */
   #share(memory, kernel, problem, out, sums) {
     const { x, gradOutput = null } = problem;
-    // A call that was cut off may have left workers busy, perhaps with tensors of this call.
-    if (this.#cut) this.#recover();
+    this.#settle();
     // The sums of parts of a batch are not passed to workers.
     if (problem.sums) return false;
     // Workers do not see other memory.
@@ -289,11 +297,11 @@ class Pool {
     block.write(memory, cut, problem, out);
     this.#cut = true;
     const done = block.offer(cut);
-    this.#wake();
+    this.#wake(cut.queues - 1);
     try {
       block.work(0, () => kernel);
     } catch (reason) {
-      this.#recover();
+      this.#settle();
       throw reason;
     }
     if (!this.#await(done))
@@ -309,8 +317,8 @@ class Pool {
 /**
  * Creates threads that share the work of calls. A call is shared if all its tensors are in one arena of these threads. It stays
  * synchronous, and its results have the same bits with any number of threads. The calling thread computes a part of its own.
- * Where sharing would cost more than it saves, the calling thread computes alone: for up to 16,384 values (in inference, 65,536), and
- * in general for a single channel, or for a few values per sample.
+ * Where sharing would cost more than it saves, the calling thread computes alone: for fewer than 16,384 values (in inference,
+ * 98,304), and in general for a single channel, or for a few values per sample.
  *
  * Threads need memory that they can share. In a browser, the page must be cross-origin isolated. Where that is not so, and where
  * threads or WebAssembly are unavailable, `size` is 1, and everything works the same way on one thread.
