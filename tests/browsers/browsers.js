@@ -62,12 +62,12 @@ const folder = project('browsers', {
     let worker, words;
     const stop = () => {
       // While the worker is at work.
-      for (const end = Date.now() + 1000; Date.now() < end && Atomics.load(words, stateOf(0)) === 0; );
+      for (const end = Date.now() + 1000; Date.now() < end && Atomics.load(words, stateOf(1)) === 0; );
       worker.terminate();
     };
     owner.onmessage = ({ data: { what, message } }) => {
       if (what === 'report') globalThis.report = message;
-      if (message?.what === 'start') words = new Int32Array(message.buffer, 0, stateOf(1));
+      if (message?.what === 'start') words = new Int32Array(message.buffer, 0, stateOf(2));
       if (what === 'send') worker.postMessage(message);
       if (what === 'stop') setTimeout(stop, 50);
       if (what === 'make') {
@@ -136,6 +136,18 @@ const places = {
 };
 after(() => [cdn, ...Object.values(places)].forEach((place) => void place.close()));
 
+/** In Firefox 153, `new Worker` in a worker never returns in about one page of ten, whatever the worker does. So such a page may be
+ * visited several times. */
+async function visitAgain(browser, url, times) {
+  if (times === 1 || !/firefox/i.test(browser.name)) return await browser.visit(url);
+  for (let i = 1; ; i++)
+    try {
+      return await browser.visit(url, 20);
+    } catch (error) {
+      if (i === times || !/left no report/.test(error.message)) throw error;
+    }
+}
+
 /** Tries threads. Where memory cannot be shared, there is one thread. */
 async function tryThreads(t, browser, name, shares) {
   for (const [place, path, how, threads, backend] of [
@@ -147,7 +159,7 @@ async function tryThreads(t, browser, name, shares) {
     ['no WebAssembly', 'threads.html', ", Content-Security-Policy without `'wasm-unsafe-eval'`", [1, 1], 'js'],
   ])
     await t.test(`threads${how}`, async () => {
-      const reports = await browser.visit(`${places[place].url}/${path}`);
+      const reports = await visitAgain(browser, `${places[place].url}/${path}`, path === 'threads-in-worker.html' ? 5 : 1);
       const expected = shares ? threads : threads.map(() => 1);
       assert.deepEqual(
         reports.map((report) => [report.threads, report.failures]),
