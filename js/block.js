@@ -56,19 +56,14 @@ const VARIANCE = 3;
 const GRAD_GAMMA = 4;
 const GRAD_BETA = 5;
 
-/** A waiting thread stays awake for at least so many milliseconds, since to be woken takes about as long. */
-const SPIN = 0.05;
-/** It stays awake for as long as its part of the last job took, but at most for so many milliseconds. The next job then finds it awake
- * if it follows soon. When a thread that slept is woken, some systems first run it on the processor of the thread that woke it. */
-const LONGEST = 1;
+/** A waiting thread stays awake for so many milliseconds. To be woken takes about a twentieth of that. But Linux may then run it on the
+ * processor of the thread that woke it, where the two take turns. It moves one of them away sooner if both are awake for long. */
+const SPIN = 1;
 
 /** The clock itself, since a program's tests may replace performance.now by one that stands still. */
 export const clock = performance.now.bind(performance);
 
 export class Block {
-  /** How many milliseconds this thread's part of the last job took. */
-  #worked = 0;
-
   /** @param {SharedArrayBuffer} [buffer] default: a new one */
   constructor(buffer = new SharedArrayBuffer(ARRAYS + 8 * 6 * CHANNELS)) {
     this.buffer = buffer;
@@ -96,7 +91,7 @@ export class Block {
    * @param {number} word @param {number} value @param {number} timeout
    */
   wait(word, value, timeout) {
-    const end = clock() + (this.sleeps ? Math.min(Math.max(SPIN, this.#worked), LONGEST) : timeout);
+    const end = clock() + (this.sleeps ? SPIN : timeout);
     for (let i = 1; i % 64 || clock() < end; i++) if (Atomics.load(this.words, word) !== value) return;
     if (this.sleeps) Atomics.wait(this.words, word, value, timeout);
   }
@@ -161,7 +156,6 @@ export class Block {
    */
   work(thread, kernelOf, goesOn = () => true) {
     const { words } = this;
-    const start = clock();
     const queues = Atomics.load(words, QUEUES);
     for (let k = 0; k < queues; ) {
       const queue = (thread + k) % queues;
@@ -180,7 +174,6 @@ export class Block {
         Atomics.notify(words, DONE);
       }
     }
-    this.#worked = clock() - start;
   }
 
   /** @param {number} queue @param {number} i which of its parts @param {(memory: number) => Kernel} kernelOf
