@@ -1,7 +1,7 @@
-/* This package against other libraries: npm run bench:peers [-- --quick] [-- 8,64,56,56 8,56,56,64,last …]
+/* This package against other libraries: npm run bench:peers [-- --quick] [-- --threads] [-- 8,64,56,56 8,56,56,64,last …]
  * Each case runs in a process of its own. In addition, each library runs in a process with nothing but the copy. threads.js measures
  * two threads. Results are verified before they are timed. Variants alternate. Times are medians. Writes results.json and the files that write.js makes
- * from it, unless --quick or shapes are given. */
+ * from it, unless --quick or shapes are given. With --threads, only two threads are measured again. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -169,6 +169,21 @@ function peakMemory(contenders) {
   );
 }
 
+async function twoThreads(chosen, able) {
+  const threads = [];
+  for (const place of chosen.length > 0 ? chosen : THREADED_PLACES)
+    for (const mode of MODES) {
+      const found = await measureThreads(place, mode, able(mode), quick ? 1 : 12);
+      threads.push(found);
+      console.log(`\n${nameOf(place)} ${mode}, one thread and two`);
+      for (const [k, calls] of found.calls.entries())
+        for (const [name, { samples }] of Object.entries(calls))
+          console.log(`${k + 1}: ${name}`.padEnd(36), ...quartiles(samples).map((time) => (time / found.n).toFixed(3)));
+      for (const [name, why] of Object.entries(found.failures[1])) console.log(name.padEnd(36), why.slice(0, 160));
+    }
+  return threads;
+}
+
 async function main() {
   const chosen = args.filter((arg) => PLACE.test(arg)).map(placeOf);
   const places = chosen.length > 0 ? chosen : PLACES;
@@ -186,6 +201,12 @@ async function main() {
       .join(', ')}`,
   );
 
+  if (args.includes('--threads')) {
+    const { revision } = conditions();
+    const results = JSON.parse(readFileSync(RESULTS, 'utf8'));
+    writeFileSync(RESULTS, JSON.stringify({ ...results, threads: await twoThreads([], able), threadsRevision: revision }));
+    return write();
+  }
   const memoryPeaks = peakMemory(all);
   const cases = [];
   for (const place of places)
@@ -210,22 +231,13 @@ async function main() {
         );
       }
     }
-  const threads = [];
-  for (const place of chosen.length > 0 ? chosen : THREADED_PLACES)
-    for (const mode of MODES) {
-      const found = await measureThreads(place, mode, able(mode), quick ? 1 : 12);
-      threads.push(found);
-      console.log(`\n${nameOf(place)} ${mode}, one thread and two`);
-      for (const [k, calls] of found.calls.entries())
-        for (const [name, { samples }] of Object.entries(calls))
-          console.log(`${k + 1}: ${name}`.padEnd(36), ...quartiles(samples).map((time) => (time / found.n).toFixed(3)));
-      for (const [name, why] of Object.entries(found.failures[1])) console.log(name.padEnd(36), why.slice(0, 160));
-    }
+  const measured = conditions();
   const results = {
-    ...conditions(),
+    ...measured,
     versions,
     cases,
-    threads,
+    threads: await twoThreads(chosen, able),
+    threadsRevision: measured.revision,
     exactness: Object.fromEntries(
       ['training', 'gradient'].map((mode) => [mode, inProcess('exactness', { contenders: able(mode), mode }).result]),
     ),
