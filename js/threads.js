@@ -15,7 +15,7 @@ import { none, readOptions } from './validate.js';
 
 /** The least number of values per thread. To share less work would take longer. */
 const LEAST = 8 << 10;
-/** The same, if nothing is summed: a value then takes less than half the time. */
+/** The same, if nothing is summed: the work per value then takes less than half the time. */
 const LEAST_UNSUMMED = 48 << 10;
 /** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. */
 const LARGE = 1 << 16;

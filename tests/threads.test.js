@@ -95,7 +95,7 @@ for (const [shape, axis = 1] of [
   [[300, 700, 1, 1]],
   // Narrow rows, of whole cache lines.
   [[2048, 64, 1, 1]],
-  // In inference, parts are rows of the batch: in all of these pools, and in the last shape in those of 2 and 3 threads.
+  // In inference, parts are rows of the batch: two parts, in the second shape one or two for each thread.
   [[37, 6, 23, 23]],
   [[9000, 50, 1, 1]],
   [[4001, 33, 1, 1]],
@@ -135,16 +135,16 @@ test('calls that cannot be shared are computed by the calling thread', () => {
   const normalize = (X, options) => batchNormalization(X, null, null, null, null, 0.9, 1e-5, true, options);
   untilShared(pool, () => normalize(X, { out: X }));
   const before = pool.calls();
-  const small = X.data.subarray(0, 8192);
-  const inference = X.data.subarray(0, 65536);
+  const small = X.data.subarray(0, 16320);
+  const inference = X.data.subarray(0, 96768);
   for (let i = 0; i < 100; i++) {
     normalize(X); // its output is elsewhere
     normalize({ data: X.data, shape: [128, 1, 32, 32] }, { out: X.data });
-    normalize({ data: small, shape: [1, 32, 16, 16] }, { out: small });
+    normalize({ data: small, shape: [1, 30, 17, 32] }, { out: small });
     // Its rows are too narrow.
     normalize({ data: X.data, shape: [4096, 32] }, { out: X.data });
     const statistics = new Float32Array(16);
-    batchNormalization({ data: inference, shape: [4, 16, 32, 32] }, null, null, statistics, statistics, 0.9, 1e-5, false, {
+    batchNormalization({ data: inference, shape: [3, 16, 32, 63] }, null, null, statistics, statistics, 0.9, 1e-5, false, {
       out: inference,
     });
   }

@@ -1,7 +1,7 @@
 /* This package against other libraries: npm run bench:peers [-- --quick] [-- --threads] [-- 8,64,56,56 8,56,56,64,last …]
  * Each case runs in a process of its own. In addition, each library runs in a process with nothing but the copy. threads.js measures
- * two threads. Results are verified before they are timed. Variants alternate. Times are medians. Writes results.json and the files that write.js makes
- * from it, unless --quick or shapes are given. With --threads, only two threads are measured again. */
+ * two threads. Results are verified before they are timed. Variants alternate. Times are medians. Writes results.json and the files
+ * that write.js makes from it, unless --quick or shapes are given. With --threads, only two threads are measured again. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
