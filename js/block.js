@@ -43,18 +43,12 @@ export const stateOf = (k) => THREAD + LINE * k + 1;
 /** 1 if it was lost. @param {number} k of a worker */
 export const lostOf = (k) => THREAD + LINE * k + 2;
 
-/* The job: up to 16 doubles after the words, and then arrays of one double per channel. */
+/* The job: up to 16 doubles after the words, and then some numbers per channel, also doubles. */
 const DESCRIPTION = 4 * (THREAD + LINE * MOST);
-const ARRAYS = DESCRIPTION + 8 * 16;
+const NUMBERS = DESCRIPTION + 8 * 16;
+const NAMES = /** @type {const} */ (['gamma', 'beta', 'mean', 'variance', 'gradGamma', 'gradBeta']);
 /** The most channels of a job. */
 export const CHANNELS = 1 << 16;
-/* The arrays. */
-const GAMMA = 0;
-const BETA = 1;
-const MEAN = 2;
-const VARIANCE = 3;
-const GRAD_GAMMA = 4;
-const GRAD_BETA = 5;
 
 /** A waiting thread stays awake for so many milliseconds. To be woken takes about a twentieth of that. But Linux may then run it on the
  * processor of the thread that woke it, where the two take turns. It moves one of them away sooner if both are awake for long. */
@@ -65,10 +59,14 @@ export const clock = performance.now.bind(performance);
 
 export class Block {
   /** @param {SharedArrayBuffer} [buffer] default: a new one */
-  constructor(buffer = new SharedArrayBuffer(ARRAYS + 8 * 6 * CHANNELS)) {
+  constructor(buffer = new SharedArrayBuffer(NUMBERS + 8 * CHANNELS * NAMES.length)) {
     this.buffer = buffer;
     this.words = new Int32Array(buffer, 0, DESCRIPTION / 4);
     this.job = new Float64Array(buffer, DESCRIPTION, 16);
+    /** @type {Record<typeof NAMES[number], Float64Array>} */
+    this.numbers = /** @type {any} */ (
+      Object.fromEntries(NAMES.map((name, i) => [name, new Float64Array(buffer, NUMBERS + 8 * CHANNELS * i, CHANNELS)]))
+    );
     try {
       // Ends at once. The main thread of a page is not allowed to sleep, so this throws there.
       Atomics.wait(this.words, WAKE, 0, 0);
@@ -76,14 +74,6 @@ export class Block {
     } catch {
       this.sleeps = false;
     }
-  }
-
-  /**
-   * One number per channel.
-   * @param {number} array @param {number} first channel @param {number} end
-   */
-  array(array, first, end) {
-    return new Float64Array(this.buffer, ARRAYS + 8 * (array * CHANNELS + first), end - first);
   }
 
   /**
@@ -119,15 +109,14 @@ export class Block {
       gradOutput?.byteOffset ?? 0,
       out?.byteOffset ?? 0,
     ]);
-    for (const [array, values, otherwise] of /** @type {const} */ ([
-      [GAMMA, gamma, 1],
-      [BETA, beta, 0],
-      [MEAN, mean, 0],
-      [VARIANCE, variance, 0],
-    ])) {
-      const numbers = this.array(array, 0, channels);
-      if (values) numbers.set(values);
-      else numbers.fill(otherwise);
+    const { numbers } = this;
+    for (let c = 0; c < channels; c++) {
+      numbers.gamma[c] = gamma ? gamma[c] : 1;
+      numbers.beta[c] = beta ? beta[c] : 0;
+      if (mean && variance) {
+        numbers.mean[c] = mean[c];
+        numbers.variance[c] = variance[c];
+      }
     }
   }
 
@@ -184,32 +173,34 @@ export class Block {
     if (!goesOn()) return;
     const kernel = kernelOf(memory);
     const part = queue * each + i;
-    const share = (/** @type {number} */ n) => [part, part + 1].map((k) => Math.floor((k * n) / (queues * each)));
-    const [first, end] = byRows ? [0, channels] : share(channels);
-    const [top, bottom] = byRows ? share(batch) : [0, batch];
-    const row = channels * spatial;
+    const parts = queues * each;
+    const divided = byRows ? batch : channels;
+    const first = Math.floor((part * divided) / parts);
+    const last = Math.floor(((part + 1) * divided) / parts);
+    const top = byRows ? first : 0;
     const tensor = (/** @type {number} */ address) =>
-      address && new Float32Array(kernel.buffer, address + 4 * (top * row + first * spatial));
-    const array = (/** @type {number} */ which) => this.array(which, first, end);
+      address && new Float32Array(kernel.buffer, address + 4 * top * channels * spatial);
+    const { numbers } = this;
     /** @type {any} */
     const problem = {
       x: tensor(x),
       gradOutput: tensor(gradOutput),
-      batch: bottom - top,
-      channels: end - first,
+      batch: byRows ? last - first : batch,
+      channels,
+      begin: byRows ? 0 : first,
+      end: byRows ? channels : last,
       spatial,
-      row,
-      gamma: array(GAMMA),
-      beta: array(BETA),
-      mean: given ? array(MEAN) : null,
-      variance: given ? array(VARIANCE) : null,
+      gamma: numbers.gamma,
+      beta: numbers.beta,
+      mean: given ? numbers.mean : null,
+      variance: given ? numbers.variance : null,
       epsilon,
       training: training === 1,
       relu: relu === 1,
     };
     const to = /** @type {Float32Array | null} */ (tensor(out) || null);
     if (gradOutput)
-      differentiateBy(kernel, problem, to, /** @type {any} */ (array(GRAD_GAMMA)), /** @type {any} */ (array(GRAD_BETA)));
+      differentiateBy(kernel, problem, to, /** @type {any} */ (numbers.gradGamma), /** @type {any} */ (numbers.gradBeta));
     else normalizeBy(kernel, problem, to);
   }
 
@@ -218,8 +209,15 @@ export class Block {
    * @param {Problem} problem whose mean and variance receive the batch's, in a forward call in training
    * @param {Float32Array[]} sums gradGamma and gradBeta, in a gradient
    */
-  read({ channels, mean, variance, training }, sums) {
-    const [results, array] = sums.length > 0 ? [sums, GRAD_GAMMA] : [training ? [mean, variance] : [], MEAN];
-    for (const [i, result] of results.entries()) result?.set(this.array(array + i, 0, channels));
+  read({ channels, mean, variance, training }, [gradGamma, gradBeta]) {
+    const { numbers } = this;
+    for (let c = 0; c < channels; c++)
+      if (gradGamma) {
+        gradGamma[c] = numbers.gradGamma[c];
+        gradBeta[c] = numbers.gradBeta[c];
+      } else if (training && mean && variance) {
+        mean[c] = numbers.mean[c];
+        variance[c] = numbers.variance[c];
+      }
   }
 }

@@ -114,8 +114,7 @@ export class Kernel {
    * tensor elsewhere is copied into a tile, and a result elsewhere is copied out of a tile. But if the result is in this memory,
    * the gradients (or X, if there are none) need no tile: they are copied straight into the result.
    *
-   * @param {Dimensions & { row?: number }} dimensions `row`: values from one row of the batch to the next; more than channels ·
-   *   spatial if the tensors are some channels of larger ones
+   * @param {Dimensions & { begin?: number, end?: number }} dimensions with `begin` and `end`, only these channels of the tensors
    * @param {Task} task
    * @param {Float32Array} x
    * @param {Float32Array | null} gradients
@@ -123,7 +122,8 @@ export class Kernel {
    * @param {(range: Range) => void} steps
    */
   run(dimensions, task, x, gradients, out, steps) {
-    const { batch, channels, spatial, row = channels * spatial } = dimensions;
+    const { batch, channels, spatial, begin = 0, end = channels } = dimensions;
+    const row = channels * spatial;
     const f32 = this.#f32;
     const outHome = out?.buffer === this.buffer ? out : null;
     const xHome = x.buffer === this.buffer;
@@ -132,10 +132,10 @@ export class Kernel {
     const xPlace = xHome ? x : gradients ? null : outHome;
     const gPlace = gHome && !task.masks ? gradients : outHome;
     const home = xPlace !== null && (gradients === null || gPlace !== null);
-    const plan = makePlan(dimensions, task, this.#end - this.#begin, home);
+    const plan = makePlan({ batch, channels: end - begin, spatial }, task, this.#end - this.#begin, home);
 
-    for (let first = 0; first < channels; first += plan.range) {
-      const range = Math.min(plan.range, channels - first);
+    for (let first = begin; first < end; first += plan.range) {
+      const range = Math.min(plan.range, end - first);
       // The regions of the work area, one after the other.
       const numbers = this.#begin;
       const partial = numbers + plan.numbers * range;

@@ -260,22 +260,23 @@ class Pool {
    */
   #await(done) {
     const { words } = this.#block;
+    const busy = () => [...this.#workers.keys()].filter((k) => Atomics.load(words, stateOf(k)) !== 0);
     for (let waited = 0, before = ''; ; ) {
       const now = Atomics.load(words, DONE);
-      if (now === done) return true;
-      const busy = [...this.#workers.keys()].filter((k) => Atomics.load(words, stateOf(k)) !== 0);
-      if (done === IDLE && busy.length === 0) return true;
-      const progress = `${[now, ...busy.map((k) => Atomics.load(words, stateOf(k)))]}`;
+      if (now === done || (done === IDLE && busy().length === 0)) return true;
+      const start = clock();
+      this.#block.wait(DONE, now, done === IDLE ? 1 : LOOK);
+      waited += Math.min(LOOK, clock() - start);
+      if (waited < LOOK) continue;
+
+      const progress = `${[Atomics.load(words, DONE), ...busy().map((k) => Atomics.load(words, stateOf(k)))]}`;
       if (progress !== before) waited = 0;
       before = progress;
       if (waited >= PATIENCE) {
         // All of them: the one that has stopped cannot be told from one that started late.
-        for (const k of busy) this.#lose(k);
+        for (const k of busy()) this.#lose(k);
         return false;
       }
-      const start = clock();
-      this.#block.wait(DONE, now, done === IDLE ? 1 : LOOK);
-      waited += Math.min(LOOK, clock() - start);
     }
   }
 
@@ -290,7 +291,8 @@ class Pool {
     // The sums of parts of a batch are not passed to workers.
     if (problem.sums) return false;
     // Workers do not see other memory.
-    if ([x, gradOutput, out].some((array) => array && array.buffer !== kernel.buffer)) return false;
+    const elsewhere = (/** @type {Float32Array | null} */ array) => array && array.buffer !== kernel.buffer;
+    if (elsewhere(x) || elsewhere(gradOutput) || elsewhere(out)) return false;
     const cut = cutOf(problem, this.size);
     if (cut.queues < 2) return false;
     const block = this.#block;
