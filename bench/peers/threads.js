@@ -33,6 +33,10 @@ const COUNTS = [1, 2];
 /** A sample repeats a call for so many milliseconds, as a program's loop would. Before that, the same calls are made once without being
  * timed. After a pause, Linux often runs both threads on one core for the first 5 ms or so, however many others are idle. */
 const SAMPLE = 50;
+/** Before all samples, each process warms up for so many milliseconds, with calls on a batch of about so many values. V8 compiles code
+ * that is called thousands of times, and does so in threads of its own, which would take a core from the samples. */
+const WARM = 1000;
+const WARM_VALUES = 1 << 17;
 /** After so many milliseconds, the threads of all these libraries sleep, so that they do not slow down the next sample. */
 const PAUSE = 20;
 
@@ -40,7 +44,16 @@ const PAUSE = 20;
 
 /** Prepares a library's calls, then answers one request after another: for the time of some calls, or for the last results. */
 async function serve({ contender, count, place, mode }) {
-  const calls = await CONTENDERS[contender].prepare(problemOf(place, mode), undefined, count);
+  const prepare = (where) => CONTENDERS[contender].prepare(problemOf(where, mode), undefined, count);
+  const measured = (name) => CALLS[contender].some((way) => name === `${contender}, ${way}`);
+  const [batch, ...rest] = place.shape;
+  const shape = [Math.min(batch, Math.ceil((batch * WARM_VALUES) / sizeOf(place.shape))), ...rest];
+  for (const [name, { run, time = timerOf(run), close }] of Object.entries(await prepare({ ...place, shape }))) {
+    const end = performance.now() + WARM;
+    while (measured(name) && performance.now() < end) await time(100);
+    close?.();
+  }
+  const calls = await prepare(place);
   process.on('message', async ({ name, inner }) => {
     const { run, time = timerOf(run), output } = calls[name];
     try {
@@ -50,7 +63,7 @@ async function serve({ contender, count, place, mode }) {
       process.send({ error: error.message });
     }
   });
-  return CALLS[contender].map((way) => `${contender}, ${way}`).filter((name) => name in calls);
+  return Object.keys(calls).filter(measured);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------------------------------- */
