@@ -19,13 +19,12 @@ const LEAST = 8 << 10;
 const LEAST_UNSUMMED = 48 << 10;
 /** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. */
 const LARGE = 1 << 16;
-/** The least number of values in a row of a part. If rows were shorter, threads would often write to the same cache lines. */
+/** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other, and processors
+ * would take cache lines from each other, which they fetch before they are needed. */
 const RUN = 256;
-/** But shorter rows are fine if they consist of a multiple of two cache lines: so many values. */
-const LINES = 32;
 /** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
  * all of the channels. */
-const MANY = 1024;
+const MANY = 256;
 /** Bytes of each thread's work area in an arena. */
 const WORK = 2 << 20;
 /** A worker that makes no progress for so many milliseconds is lost. */
@@ -104,8 +103,7 @@ function cutOf({ x, gradOutput, batch, channels, spatial, training }, threads) {
   const sums = training || gradOutput !== undefined;
   // Unless there are so few rows that some threads would get many more than others.
   const byRows = (/** @type {number} */ n) => !sums && batch * spatial >= MANY * n && (batch % n === 0 || batch > 4 * n);
-  const byChannels = (/** @type {number} */ n) =>
-    n <= channels && (row / n >= RUN || (row % (LINES * n) === 0 && (channels % n === 0 || spatial % LINES === 0)));
+  const byChannels = (/** @type {number} */ n) => n <= channels && row / n >= RUN;
   let queues = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
   while (queues > 1 && !byRows(queues) && !byChannels(queues)) queues--;
   const rows = byRows(queues);
