@@ -47,8 +47,7 @@ export function findStatistics({ functions }, { batch, spatial, epsilon }, { cha
 /** @param {Kernel} kernel @param {Problem} problem not empty @param {Float32Array | null} out see Normalize in call.js */
 export function normalizeBy(kernel, problem, out) {
   const { functions, f64 } = kernel;
-  const { spatial, mean, variance, epsilon, training } = problem;
-  const relu = Number(problem.relu);
+  const { spatial, mean, variance, epsilon, training, relu } = problem;
   const again = training && out !== null;
   const task = { numbers: CHANNEL_BYTES, sums: 32, folded: 12, tiles: 1, masks: false, blocks: training, again };
   kernel.run(problem, task, problem.x, null, out, (range) => {
@@ -59,7 +58,7 @@ export function normalizeBy(kernel, problem, out) {
       functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
       sweep(
         ({ x, xStride, rows, positions, to, toStride }) => {
-          functions.bn_normalize(x, to, rows, xStride, toStride, channels, positions, columns, relu, numbers, fold);
+          functions.bn_normalize(x, to, rows, xStride, toStride, channels, positions, columns, Number(relu), numbers, fold);
         },
         false,
         true,

@@ -26,10 +26,12 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     blocks: true,
     again: training && !sums && (out !== null || mean === null),
   };
-  const zeros = training ? null : new Float64Array(job.channels);
+  const zeros = training ? null : new Float64Array(all);
   kernel.run(job, task, job.x, job.gradOutput, out, (range) => {
     const { first, channels, columns, numbers, partial, fold, tileStride, sweep } = range;
     const gradient = numbers + CHANNEL_BYTES * channels;
+    // Series per channel.
+    const copies = columns ? spatial : 1;
     writeChannels(kernel, job, range, mean !== null);
     if (mean === null) findStatistics(kernel, job, range);
     // A part of a batch was normalized as in inference, and relu must leave the same outputs as there.
@@ -37,7 +39,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     // In inference, gradInput is gradOutput normalized with mean 0 and beta 0. These are the channels' numbers for this.
     const inputNumbers = gradient + GRADIENT_BYTES * channels;
     // After the three floats per series that bn_fold writes for X. bn_gradient_fold writes here, too, but after the last use.
-    const inputFold = fold + 12 * (columns ? spatial : 1) * channels;
+    const inputFold = fold + 12 * copies * channels;
     if (zeros) {
       writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: inputNumbers }, true);
       functions.bn_fold(epsilon, 0, channels, spatial, columns, inputNumbers, inputFold);
@@ -63,7 +65,6 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
       );
     if (sums) {
       // A channel's three sums are those of its series, added up.
-      const copies = columns ? spatial : 1;
       for (let k = 0, from = partial / 8; k < 3; k++)
         for (let c = k * all + first, end = c + channels; c < end; c++)
           for (let i = 0; i < copies; i++, from++) {

@@ -132,7 +132,7 @@ export class Kernel {
     const xPlace = xHome ? x : gradients ? null : outHome;
     const gPlace = gHome && !task.masks ? gradients : outHome;
     const home = xPlace !== null && (gradients === null || gPlace !== null);
-    const plan = makePlan({ batch, channels: end - begin, spatial }, task, this.#end - this.#begin, home);
+    const plan = makePlan(dimensions, task, this.#end - this.#begin, home);
 
     for (let first = begin; first < end; first += plan.range) {
       const range = Math.min(plan.range, end - first);
