@@ -292,11 +292,10 @@ function summarize(results) {
   const cached = (_, shape) => ['8,64,56,56', '32,256,14,14', '32,2048,7,7', '128,32,28,28'].includes(shape);
   const small = (_, shape) => cached(0, shape) || shape === '1,3,224,224';
   const threeChannels = (_, shape) => shape === '1,3,224,224';
-  /** With sums, two threads do not share narrow rows unless these consist of whole cache lines (js/threads.js). */
+  /** With sums, two threads do not share narrow rows (js/threads.js). */
   const isShared = (bytes, _, place) => {
     const { channels, spatial } = dimensionsOf(place);
-    const row = channels * spatial;
-    return middle(bytes) && channels > 1 && (row >= 512 || row % 64 === 0);
+    return middle(bytes) && channels > 1 && (place.mode === 'inference' || channels * spatial >= 512);
   };
   const twoThreads = faster(TWO_THREADS, ONE_THREAD);
   const rows = [

@@ -13,7 +13,7 @@ const FIELDS = 6;
 export const CHANNEL_BYTES = 8 * FIELDS;
 
 /**
- * Writes gamma and beta of a range's channels into the kernel's memory and, if `given`, their mean and variance.
+ * Writes gamma and beta of a range's channels into the kernel's memory and, if `given`, their mean (null means 0) and variance.
  * @param {Kernel} kernel @param {Problem} problem @param {Range} range
  * @param {boolean} given
  */
@@ -22,7 +22,7 @@ export function writeChannels({ f64 }, { gamma, beta, mean, variance }, { first,
     f64[at + GAMMA] = gamma ? gamma[c] : 1;
     f64[at + BETA] = beta ? beta[c] : 0;
     if (given) {
-      f64[at + MEAN_HI] = /** @type {Statistic} */ (mean)[c];
+      f64[at + MEAN_HI] = mean ? mean[c] : 0;
       f64[at + MEAN_LO] = 0;
       f64[at + VARIANCE] = /** @type {Statistic} */ (variance)[c];
     }

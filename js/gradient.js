@@ -26,7 +26,6 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     blocks: true,
     again: training && !sums && (out !== null || mean === null),
   };
-  const zeros = training ? null : new Float64Array(all);
   kernel.run(job, task, job.x, job.gradOutput, out, (range) => {
     const { first, channels, columns, numbers, partial, fold, tileStride, sweep } = range;
     const gradient = numbers + CHANNEL_BYTES * channels;
@@ -40,8 +39,8 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     const inputNumbers = gradient + GRADIENT_BYTES * channels;
     // After the three floats per series that bn_fold writes for X. bn_gradient_fold writes here, too, but after the last use.
     const inputFold = fold + 12 * copies * channels;
-    if (zeros) {
-      writeChannels(kernel, { ...job, beta: null, mean: zeros }, { ...range, numbers: inputNumbers }, true);
+    if (!training) {
+      writeChannels(kernel, { ...job, beta: null, mean: null }, { ...range, numbers: inputNumbers }, true);
       functions.bn_fold(epsilon, 0, channels, spatial, columns, inputNumbers, inputFold);
     }
 
@@ -57,7 +56,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
           const { x, xStride, g, gStride, rows, positions, seen, to, toStride } = piece;
           mask(piece);
           functions.bn_gradient_sums(x, g, rows, xStride, gStride, channels, positions, columns, seen, partial, gradient, fold);
-          if (zeros && out)
+          if (!training && out)
             functions.bn_normalize(g, to, rows, gStride, toStride, channels, positions, columns, 0, inputNumbers, inputFold);
         },
         true,

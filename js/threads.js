@@ -19,8 +19,8 @@ const LEAST = 8 << 10;
 const LEAST_UNSUMMED = 48 << 10;
 /** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. */
 const LARGE = 1 << 16;
-/** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other, and processors
- * would take cache lines from each other, which they fetch before they are needed. */
+/** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other. Processors fetch
+ * cache lines ahead of use, and so would take them from each other. */
 const RUN = 256;
 /** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
  * all of the channels. */
@@ -99,11 +99,10 @@ function available() {
  */
 function cutOf({ x, gradOutput, batch, channels, spatial, training }, threads) {
   const values = x.length;
-  const row = channels * spatial;
   const sums = training || gradOutput !== undefined;
   // Unless there are so few rows that some threads would get many more than others.
   const byRows = (/** @type {number} */ n) => !sums && batch * spatial >= MANY * n && (batch % n === 0 || batch > 4 * n);
-  const byChannels = (/** @type {number} */ n) => n <= channels && row / n >= RUN;
+  const byChannels = (/** @type {number} */ n) => Math.floor(channels / n) * spatial >= RUN;
   let queues = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
   while (queues > 1 && !byRows(queues) && !byChannels(queues)) queues--;
   const rows = byRows(queues);

@@ -70,7 +70,9 @@ function* callsOn(shape, axis, place) {
     ['gradient with statistics', { gamma, statistics: { mean: m, variance: v } }],
     ['gradient with relu', { gamma, beta, relu: true }],
     ['gradient in inference', { gamma, statistics: { mean, variance }, training: false }],
+    ['gradient in inference with relu', { gamma, beta, statistics: { mean, variance }, training: false, relu: true }],
     ['gradient without gradInput', { gamma, gradInput: false }],
+    ['gradient without gradInput, with relu', { gamma, beta, gradInput: false, relu: true }],
   ])
     yield [
       name,
@@ -93,7 +95,7 @@ for (const [shape, axis = 1] of [
   [[6, 31, 29, 8], -1],
   [[2, 40000]],
   [[300, 700, 1, 1]],
-  // Narrow rows, of whole cache lines.
+  // Narrow rows, which are shared in inference only.
   [[2048, 64, 1, 1]],
   // In inference, parts are rows of the batch: two parts, in the second shape one or two for each thread.
   [[37, 6, 23, 23]],

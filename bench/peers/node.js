@@ -119,6 +119,9 @@ async function native(library, given, ways = ['out', 'fresh'], threads = 1) {
   return calls;
 }
 
+/** This package's threads, which all calls of a process use. */
+let pool;
+
 /** Each contender's version, whether it lacks a gradient, and `prepare`, which makes its calls. If `prepare` gets names of ways,
  * it may leave out the others, so that they cost neither time nor memory. Some can use several threads (threads.js); a process
  * must always pass the same number. */
@@ -128,7 +131,7 @@ export const CONTENDERS = {
     async prepare(problem, ways = ['out', 'fresh', 'arena'], threads = 1) {
       const calls = twoWays('batchnorm', ours, problem);
       if (!ways.includes('arena')) return calls;
-      const pool = await createThreads(threads);
+      pool ??= await createThreads(threads);
       return { ...calls, ...inArena('batchnorm', ours, (bytes) => pool.arena(bytes), problem) };
     },
   },
