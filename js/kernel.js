@@ -114,7 +114,7 @@ export class Kernel {
    * tensor elsewhere is copied into a tile, and a result elsewhere is copied out of a tile. But if the result is in this memory,
    * the gradients (or X, if there are none) need no tile: they are copied straight into the result.
    *
-   * @param {Dimensions & { begin?: number, end?: number }} dimensions with `begin` and `end`, only these channels of the tensors
+   * @param {Dimensions & { from?: number, until?: number }} dimensions `from` and `until`: only these channels, without `until`
    * @param {Task} task
    * @param {Float32Array} x
    * @param {Float32Array | null} gradients
@@ -122,7 +122,7 @@ export class Kernel {
    * @param {(range: Range) => void} steps
    */
   run(dimensions, task, x, gradients, out, steps) {
-    const { batch, channels, spatial, begin = 0, end = channels } = dimensions;
+    const { batch, channels, spatial, from = 0, until = channels } = dimensions;
     const row = channels * spatial;
     const f32 = this.#f32;
     const outHome = out?.buffer === this.buffer ? out : null;
@@ -134,8 +134,8 @@ export class Kernel {
     const home = xPlace !== null && (gradients === null || gPlace !== null);
     const plan = makePlan(dimensions, task, this.#end - this.#begin, home);
 
-    for (let first = begin; first < end; first += plan.range) {
-      const range = Math.min(plan.range, end - first);
+    for (let first = from; first < until; first += plan.range) {
+      const range = Math.min(plan.range, until - first);
       // The regions of the work area, one after the other.
       const numbers = this.#begin;
       const partial = numbers + plan.numbers * range;

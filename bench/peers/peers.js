@@ -201,10 +201,13 @@ async function main() {
       .join(', ')}`,
   );
 
+  const printOnly = quick || chosen.length > 0;
   if (args.includes('--threads')) {
     const { revision } = conditions();
+    const threads = await twoThreads(chosen, able);
+    if (printOnly) return;
     const results = JSON.parse(readFileSync(RESULTS, 'utf8'));
-    writeFileSync(RESULTS, JSON.stringify({ ...results, threads: await twoThreads([], able), threadsRevision: revision }));
+    writeFileSync(RESULTS, JSON.stringify({ ...results, threads, threadsRevision: revision }));
     return write();
   }
   const memoryPeaks = peakMemory(all);
@@ -246,7 +249,7 @@ async function main() {
     peakMemory: memoryPeaks,
     downloads: downloads(),
   };
-  if (quick || chosen.length > 0) return void console.log(comparison(results));
+  if (printOnly) return void console.log(comparison(results));
   writeFileSync(RESULTS, JSON.stringify(results));
   write();
 }
