@@ -3,10 +3,13 @@
  * call on the same tensors, so they may still be in its processor's cache. Then it takes those of threads that are late.
  *
  * A part is some of the channels, so the order of summation does not depend on the number of threads, and neither do the results'
- * bits. If nothing is summed, a part may be some rows of the batch instead, all of whose values are next to each other. */
+ * bits. Or it is some rows of the batch, all of whose values are next to each other. If something is summed then, a job has stages
+ * (see rows.js), each of which is offered when the one before it is done. */
 
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
+import { blockRows } from './plan.js';
+import { computeRows } from './rows.js';
 
 /**
  * How a job is cut into parts: `each` for each of so many threads, by rows of the batch or by channels.
@@ -43,9 +46,11 @@ export const stateOf = (k) => THREAD + LINE * k + 1;
 /** 1 if it was lost. @param {number} k of a worker */
 export const lostOf = (k) => THREAD + LINE * k + 2;
 
-/* The job: up to 16 doubles after the words, and then some numbers per channel, also doubles. */
+/* The job: 16 doubles after the words, and then some numbers per channel, also doubles. */
 const DESCRIPTION = 4 * (THREAD + LINE * MOST);
 const NUMBERS = DESCRIPTION + 8 * 16;
+/** The place of the stage in the description. */
+const STAGE = 15;
 const NAMES = /** @type {const} */ (['gamma', 'beta', 'mean', 'variance', 'gradGamma', 'gradBeta']);
 /** The most channels of a job. */
 export const CHANNELS = 1 << 16;
@@ -88,10 +93,10 @@ export class Block {
 
   /**
    * Describes a job.
-   * @param {number} memory the number of the memory that all tensors are in
+   * @param {number} memory the number of the memory that all tensors are in @param {number} kept see rows.js
    * @param {Cut} cut @param {Problem & { gradOutput?: Float32Array }} problem @param {Float32Array | null} out
    */
-  write(memory, { queues, each, byRows }, problem, out) {
+  write(memory, kept, { queues, each, byRows }, problem, out) {
     const { x, gradOutput, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training, relu } = problem;
     this.job.set([
       memory,
@@ -108,6 +113,7 @@ export class Block {
       x.byteOffset,
       gradOutput?.byteOffset ?? 0,
       out?.byteOffset ?? 0,
+      kept,
     ]);
     const { numbers } = this;
     for (let c = 0; c < channels; c++) {
@@ -120,9 +126,11 @@ export class Block {
     }
   }
 
-  /** Offers the parts of a new job. Returns the value of DONE when all of them are done. @param {Cut} cut */
-  offer({ queues, each }) {
+  /** Offers the parts of a new job, or of its next stage. Returns the value of DONE when all of them are done.
+   * @param {Cut} cut @param {number} stage */
+  offer({ queues, each }, stage) {
     const { words } = this;
+    this.job[STAGE] = stage;
     const job = JOB * ((Math.floor(Atomics.load(words, DONE) / JOB) + 1) % JOBS);
     Atomics.store(words, DONE, job);
     Atomics.store(words, QUEUES, queues);
@@ -168,15 +176,35 @@ export class Block {
   /** @param {number} queue @param {number} i which of its parts @param {(memory: number) => Kernel} kernelOf
    * @param {() => boolean} goesOn */
   #compute(queue, i, kernelOf, goesOn) {
-    const [memory, queues, each, byRows, batch, channels, spatial, epsilon, training, relu, given, x, gradOutput, out] = this.job;
+    const [
+      memory,
+      queues,
+      each,
+      byRows,
+      batch,
+      channels,
+      spatial,
+      epsilon,
+      training,
+      relu,
+      given,
+      x,
+      gradOutput,
+      out,
+      kept,
+      stage,
+    ] = this.job;
     // If this thread was given up between taking the part and reading the job, it may have read another job.
     if (!goesOn()) return;
     const kernel = kernelOf(memory);
     const part = queue * each + i;
-    const parts = queues * each;
+    // Rows or channels are cut where blocks of so many end.
+    const unit = byRows && (training || gradOutput) ? blockRows(batch, spatial) : 1;
     const divided = byRows ? batch : channels;
-    const first = Math.floor((part * divided) / parts);
-    const last = Math.floor(((part + 1) * divided) / parts);
+    const start = (/** @type {number} */ k) =>
+      Math.min(divided, unit * Math.floor((k * Math.ceil(divided / unit)) / (queues * each)));
+    const first = start(part);
+    const last = start(part + 1);
     const top = byRows ? first : 0;
     const tensor = (/** @type {number} */ address) =>
       address && new Float32Array(kernel.buffer, address + 4 * top * channels * spatial);
@@ -187,9 +215,10 @@ export class Block {
       gradOutput: tensor(gradOutput),
       batch: byRows ? last - first : batch,
       channels,
+      spatial,
       from: byRows ? 0 : first,
       until: byRows ? channels : last,
-      spatial,
+      whole: { batch, channels, spatial },
       gamma: numbers.gamma,
       beta: numbers.beta,
       mean: given ? numbers.mean : null,
@@ -199,8 +228,10 @@ export class Block {
       relu: relu === 1,
     };
     const to = /** @type {Float32Array | null} */ (tensor(out) || null);
-    if (gradOutput)
-      differentiateBy(kernel, problem, to, /** @type {any} */ (numbers.gradGamma), /** @type {any} */ (numbers.gradBeta));
+    /** @type {any} */
+    const { gradGamma, gradBeta } = numbers;
+    if (byRows) computeRows(kernel, problem, to, gradGamma, gradBeta, stage, kept, first);
+    else if (gradOutput) differentiateBy(kernel, problem, to, gradGamma, gradBeta);
     else normalizeBy(kernel, problem, to);
   }
 

@@ -114,7 +114,8 @@ export class Kernel {
    * tensor elsewhere is copied into a tile, and a result elsewhere is copied out of a tile. But if the result is in this memory,
    * the gradients (or X, if there are none) need no tile: they are copied straight into the result.
    *
-   * @param {Dimensions & { from?: number, until?: number }} dimensions `from` and `until`: only these channels, without `until`
+   * @param {Dimensions & { from?: number, until?: number, whole?: Dimensions }} dimensions `from` and `until`: only these channels,
+   *   without `until`. `whole`: the tensor that these rows of the batch are a part of, which is planned for.
    * @param {Task} task
    * @param {Float32Array} x
    * @param {Float32Array | null} gradients
@@ -132,13 +133,13 @@ export class Kernel {
     const xPlace = xHome ? x : gradients ? null : outHome;
     const gPlace = gHome && !task.masks ? gradients : outHome;
     const home = xPlace !== null && (gradients === null || gPlace !== null);
-    const plan = makePlan(dimensions, task, this.#end - this.#begin, home);
+    const plan = makePlan(dimensions.whole ?? dimensions, task, this.#end - this.#begin, home);
 
     for (let first = from; first < until; first += plan.range) {
       const range = Math.min(plan.range, until - first);
       // The regions of the work area, one after the other.
       const numbers = this.#begin;
-      const partial = numbers + plan.numbers * range;
+      const partial = numbers + task.numbers * range;
       const fold = partial + plan.sums * range;
       const tile = wholePages(fold + plan.folded * range) + TILE_START;
       // X's stride, `row`, minus this one is a whole number of cache lines. So a row has the same alignment in the tile as in X.

@@ -49,11 +49,9 @@ function forSharedMemory(bytes) {
   return Uint8Array.from(changed);
 }
 
-/** @param {string} text a binary's */
-const moduleOf = (text) => (shared.modules[0][text] ??= new WebAssembly.Module(decode(text)));
-
-/** The module for memory that is shared. @param {string} text a binary's */
-export const sharedModuleOf = (text) => (shared.modules[1][text] ??= new WebAssembly.Module(forSharedMemory(decode(text))));
+/** The module of a binary. @param {string} text @param {number} forShared 1: for memory that is shared; 0: for memory that is not */
+export const moduleOf = (text, forShared) =>
+  (shared.modules[forShared][text] ??= new WebAssembly.Module(forShared ? forSharedMemory(decode(text)) : decode(text)));
 
 /** @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @returns {any} its functions */
 export const functionsOf = (module, memory) => new WebAssembly.Instance(module, { env: { memory } }).exports;
@@ -61,7 +59,7 @@ export const functionsOf = (module, memory) => new WebAssembly.Instance(module, 
 /** The functions of a binary, for a memory of any kind. @param {string} text @param {WebAssembly.Memory} memory */
 const functionsIn = (text, memory) =>
   // Not instanceof: in Jest, a memory's buffer is no instance of ArrayBuffer, and a memory may come from another realm.
-  functionsOf((`${memory.buffer}` === '[object SharedArrayBuffer]' ? sharedModuleOf : moduleOf)(text), memory);
+  functionsOf(moduleOf(text, Number(`${memory.buffer}` === '[object SharedArrayBuffer]')), memory);
 
 /** A memory of at least so many bytes. @param {number} bytes @param {boolean} [isShared] */
 export function makeMemory(bytes, isShared) {
@@ -72,7 +70,7 @@ export function makeMemory(bytes, isShared) {
 /** A kernel with a new memory of at least `bytes`. @param {number} bytes @param {number} begin the work area's first byte */
 function makeKernel(bytes, begin) {
   const memory = makeMemory(bytes);
-  return new Kernel(functionsOf(moduleOf(binary), memory), memory, begin, memory.buffer.byteLength);
+  return new Kernel(functionsOf(moduleOf(binary, 0), memory), memory, begin, memory.buffer.byteLength);
 }
 
 /** Makes calls use a kernel for the tensors in its memory. @param {Kernel} kernel */

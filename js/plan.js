@@ -21,7 +21,7 @@ const PLACING = 12 << 10;
 const LINE = 64;
 
 /* The sizes of the blocks in which src/batchnorm.h sums. A piece must end where a block ends. */
-const BLOCK_POSITIONS = 4096;
+export const BLOCK_POSITIONS = 4096;
 const SHORT = 512;
 const SHORT_ROWS = 8;
 const COLUMN_ROWS = 256;
@@ -51,14 +51,19 @@ const COLUMN_ROWS = 256;
  * @property {number} range channels of a range
  * @property {number} rows rows of a piece
  * @property {number} positions positions of a piece
- * @property {number} numbers bytes per channel in each region of the work area
- * @property {number} sums
+ * @property {number} sums bytes per channel in its regions of the work area
  * @property {number} folded
  */
 
+/** Whether the layout is columns, not slabs. It depends on the dimensions alone, never on memory, because the rounding depends on it.
+ * @param {number} batch @param {number} spatial */
+export const isColumns = (batch, spatial) => spatial < 32 && spatial < 3 * batch;
+
+/** Rows per block. @param {number} batch @param {number} spatial */
+export const blockRows = (batch, spatial) => (isColumns(batch, spatial) ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1);
+
 /**
- * Plans a call on tensors that are not empty. The layout (columns or slabs) depends on the dimensions alone, never on memory,
- * because the rounding depends on it.
+ * Plans a call on tensors that are not empty.
  *
  * @param {Dimensions} dimensions
  * @param {Task} task
@@ -68,8 +73,8 @@ const COLUMN_ROWS = 256;
  */
 export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const { tiles, blocks, again, numbers } = task;
-  const columns = spatial < 32 && spatial < 3 * batch;
-  const least = Math.min(batch, !blocks ? 1 : columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1);
+  const columns = isColumns(batch, spatial);
+  const least = Math.min(batch, blocks ? blockRows(batch, spatial) : 1);
   const copies = columns ? spatial : 1;
   const sums = task.sums * copies;
   const folded = task.folded * copies;
@@ -97,5 +102,5 @@ export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const cut = Math.max(1, Math.floor(room / (4 * tiles) / BLOCK_POSITIONS)) * BLOCK_POSITIONS;
   const positions = range === 1 && row > room ? Math.min(spatial, cut) : spatial;
   const resident = !home && (stays || (rows === batch && positions === spatial));
-  return { columns, resident, range, rows, positions, numbers, sums, folded };
+  return { columns, resident, range, rows, positions, sums, folded };
 }

@@ -5,7 +5,9 @@ import { Block, CHANNELS, clock, DONE, lostOf, MESSAGES, MOST, stateOf, WAKE } f
 import { binary as forwardBinary } from './forward-binary.js';
 import { binary as gradientBinary } from './gradient-binary.js';
 import { Kernel } from './kernel.js';
-import { functionsOf, load, makeMemory, settle, sharedModuleOf } from './loader.js';
+import { functionsOf, load, makeMemory, moduleOf, settle } from './loader.js';
+import { BLOCK_POSITIONS, blockRows } from './plan.js';
+import { bytesKept, RESULTS, STATISTICS, SUMS } from './rows.js';
 import { describe, fail, isSize, rejectNumber } from './tensor.js';
 import { none, readOptions } from './validate.js';
 
@@ -13,20 +15,25 @@ import { none, readOptions } from './validate.js';
 /** @import { Functions } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
 
-/** The least number of values per thread. To share less work would take longer. */
+/** The least number of values per thread; twice that, if a call has several stages. To share less work would take longer. */
 const LEAST = 8 << 10;
 /** The same, if nothing is summed: the work per value then takes less than half the time. */
 const LEAST_UNSUMMED = 48 << 10;
-/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. */
+/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. But if
+ * a call has several stages, each part merges the sums of all, so there is one part for each thread. */
 const LARGE = 1 << 16;
 /** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other. Processors fetch
  * cache lines ahead of use, and so would take them from each other. */
 const RUN = 256;
+/** From this many values in a row of a part, parts are channels where sums are taken, even if they might be rows of the batch. */
+const LONG = 1024;
 /** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
  * all of the channels. */
 const MANY = 256;
 /** Bytes of each thread's work area in an arena. */
 const WORK = 2 << 20;
+/** After the work areas, one byte for so many bytes of tensors is for what parts keep for each other: see rows.js. */
+const KEPT = 16;
 /** A worker that makes no progress for so many milliseconds is lost. */
 const PATIENCE = 1500;
 /** The calling thread looks this often, in milliseconds. A pause of the whole program counts no more than one look. */
@@ -59,7 +66,8 @@ const builtin = (name) => /** @type {any} */ (globalThis).process?.getBuiltinMod
  * @property {number} size the number of threads, including the calling thread. It is less than what was asked for where threads are
  *   unavailable, and after a worker has died.
  * @property {(bytes: number) => Arena<Float32Array>} arena makes an Arena in shared memory, with room for tensors of so many bytes.
- *   A call is computed by all threads if all its tensors are in one such arena. Takes 2 MB per thread in addition to the tensors.
+ *   A call is computed by all threads if all its tensors are in one such arena. In addition to the tensors, it takes 2 MB per thread
+ *   and a sixteenth of their size.
  *   Throws as the Arena's constructor does.
  * @property {() => Promise<void>} close ends the workers. Arenas remain usable: from then on, the calling thread computes alone.
  */
@@ -85,7 +93,7 @@ function available() {
   if (globalThis.navigator?.userAgent === 'Cloudflare-Workers') return false;
   if (typeof Worker === 'undefined' && !builtin('worker_threads')) return false;
   try {
-    return load() !== undefined && BINARIES.every(sharedModuleOf);
+    return load() !== undefined && BINARIES.every((text) => moduleOf(text, 1));
   } catch {
     // For instance because only modules that were compiled beforehand may run: those do not accept shared memory.
     return false;
@@ -95,19 +103,25 @@ function available() {
 /**
  * How the threads of a pool share a problem.
  * @param {Problem & Partial<GradientJob>} problem @param {number} threads
+ * @param {number} room bytes for what parts keep for each other
  * @returns {Cut}
  */
-function cutOf({ x, gradOutput, batch, channels, spatial, training }, threads) {
+function cutOf(problem, threads, room) {
+  const { x, gradOutput, batch, channels, spatial, training } = problem;
   const values = x.length;
   const sums = training || gradOutput !== undefined;
-  // Unless there are so few rows that some threads would get many more than others.
-  const byRows = (/** @type {number} */ n) => !sums && batch * spatial >= MANY * n && (batch % n === 0 || batch > 4 * n);
-  const byChannels = (/** @type {number} */ n) => Math.floor(channels / n) * spatial >= RUN;
+  const groups = Math.ceil(batch / (sums ? blockRows(batch, spatial) : 1));
+  // Unless there are so few that some threads would get many more than others.
+  const even = (/** @type {number} */ count, /** @type {number} */ n) => count % n === 0 || count > 4 * n;
+  const staged = spatial <= BLOCK_POSITIONS && bytesKept(problem) <= room;
+  const byRows = (/** @type {number} */ n) =>
+    even(groups, n) && batch * spatial >= MANY * n && (!sums || (staged && values >= 2 * LEAST * n));
+  const byChannels = (/** @type {number} */ n, run = RUN) => Math.floor(channels / n) * spatial >= run;
   let queues = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
   while (queues > 1 && !byRows(queues) && !byChannels(queues)) queues--;
-  const rows = byRows(queues);
-  const large = values >= LARGE * queues;
-  return { queues, each: large && (rows ? 2 * queues <= batch : byChannels(2 * queues)) ? 2 : 1, byRows: rows };
+  const rows = byRows(queues) && !(sums && byChannels(queues, LONG) && even(channels, queues));
+  const twice = values >= LARGE * queues && (rows ? !sums && 2 * queues <= groups : byChannels(2 * queues));
+  return { queues, each: twice ? 2 : 1, byRows: rows };
 }
 
 /** The kernel of shared memory, in which the work can be shared, too. */
@@ -152,7 +166,7 @@ class Pool {
 
   /** @param {string | URL | (() => any) | undefined} source */
   async start(source) {
-    const modules = BINARIES.map(sharedModuleOf);
+    const modules = BINARIES.map((text) => moduleOf(text, 1));
     const { buffer, words } = this.#block;
     Atomics.store(words, MESSAGES, 1);
     const started = Array.from({ length: this.#areas - 1 }, async (_, i) => {
@@ -189,12 +203,13 @@ class Pool {
   /** @param {number} bytes @returns {Arena<Float32Array>} */
   arena(bytes) {
     const makeHome = (/** @type {number} */ begin) => {
-      const memory = makeMemory(begin + WORK * this.#areas, true);
+      const kept = begin + WORK * this.#areas;
+      const memory = makeMemory(kept + begin / KEPT, true);
       const number = this.#memories++;
       /** @type {Functions} */
-      const functions = Object.assign({}, ...BINARIES.map((text) => functionsOf(sharedModuleOf(text), memory)));
+      const functions = Object.assign({}, ...BINARIES.map((text) => functionsOf(moduleOf(text, 1), memory)));
       const { buffer } = settle(
-        new SharedKernel(functions, memory, begin, begin + WORK, (...job) => this.#share(number, ...job)),
+        new SharedKernel(functions, memory, begin, begin + WORK, (...job) => this.#share(number, kept, ...job)),
       );
       this.#unused.register(buffer, number);
       this.#send({ what: 'add', number, memory, begin, size: WORK });
@@ -279,10 +294,10 @@ class Pool {
 
   /**
    * See SharedKernel.
-   * @param {number} memory its number @param {Kernel} kernel
+   * @param {number} memory its number @param {number} kept see rows.js @param {Kernel} kernel
    * @param {Problem & Partial<GradientJob>} problem @param {Float32Array | null} out @param {Float32Array[]} sums
    */
-  #share(memory, kernel, problem, out, sums) {
+  #share(memory, kept, kernel, problem, out, sums) {
     const { x, gradOutput = null } = problem;
     this.#settle();
     // The sums of parts of a batch are not passed to workers.
@@ -290,23 +305,29 @@ class Pool {
     // Workers do not see other memory.
     const elsewhere = (/** @type {Float32Array | null} */ array) => array && array.buffer !== kernel.buffer;
     if (elsewhere(x) || elsewhere(gradOutput) || elsewhere(out)) return false;
-    const cut = cutOf(problem, this.size);
+    const cut = cutOf(problem, this.size, kernel.buffer.byteLength - kept);
     if (cut.queues < 2) return false;
     const block = this.#block;
-    block.write(memory, cut, problem, out);
+    block.write(memory, kept, cut, problem, out);
     this.#cut = true;
-    const done = block.offer(cut);
-    this.#wake(cut.queues - 1);
-    try {
-      block.work(0, () => kernel);
-    } catch (reason) {
-      this.#settle();
-      throw reason;
+    const staged = cut.byRows && (problem.training || gradOutput);
+    const stages = [RESULTS];
+    if (staged && gradOutput) stages.unshift(SUMS);
+    if (staged && !(gradOutput && problem.mean)) stages.unshift(STATISTICS);
+    for (const stage of stages) {
+      const done = block.offer(cut, stage);
+      this.#wake(cut.queues - 1);
+      try {
+        block.work(0, () => kernel);
+      } catch (reason) {
+        this.#settle();
+        throw reason;
+      }
+      if (!this.#await(done))
+        throw new Error(
+          `batchnorm/threads: a worker stopped during the call, so the results are incomplete (threads left: ${this.size})`,
+        );
     }
-    if (!this.#await(done))
-      throw new Error(
-        `batchnorm/threads: a worker stopped during the call, so the results are incomplete (threads left: ${this.size})`,
-      );
     this.#cut = false;
     block.read(problem, sums);
     return true;
@@ -317,7 +338,7 @@ class Pool {
  * Creates threads that share the work of calls. A call is shared if all its tensors are in one arena of these threads. It stays
  * synchronous, and its results have the same bits with any number of threads. The calling thread computes a part of its own.
  * Where sharing would cost more than it saves, the calling thread computes alone: for fewer than 16,384 values (in inference,
- * 98,304), and in general for a single channel, or for a few values per sample.
+ * 98,304), and for tensors that cannot be divided well, such as a single channel of one image.
  *
  * Threads need memory that they can share. In a browser, the page must be cross-origin isolated. Where that is not so, and where
  * threads or WebAssembly are unavailable, `size` is 1, and everything works the same way on one thread.

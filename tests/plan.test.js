@@ -44,7 +44,8 @@ function holdPlan(name, dimensions, budget, home) {
   const task = TASKS[name];
   const { batch, channels, spatial } = dimensions;
   const plan = makePlan(dimensions, task, budget, home);
-  const { columns, resident, range, rows, positions, numbers, sums, folded } = plan;
+  const { columns, resident, range, rows, positions, sums, folded } = plan;
+  const { numbers } = task;
   const hold = (holds, rule) => holds || assert.fail(`${rule}: ${name} ${JSON.stringify({ ...dimensions, home, budget, plan })}`);
   hold([range, rows, positions].every(Number.isSafeInteger), 'sizes are integers');
   hold(range >= 1 && range <= channels, 'a range has at least 1 and at most all channels');

@@ -81,6 +81,19 @@ function* callsOn(shape, axis, place) {
         return batchNormalizationGradient(place(gradOutput), place(X), { ...options, axis, ...out });
       },
     ];
+  // Whether all gradients are equal changes the results, and no part knows this alone.
+  for (const [name, value] of [
+    ['gradients that are all equal', () => 0.1],
+    ['gradients that are equal in each half', (i) => (2 * i < gradOutput.data.length ? 0.1 : 0.2)],
+    ['gradients of NaN', () => Number.NaN],
+  ])
+    yield [
+      name,
+      () => {
+        const tensor = place({ data: gradOutput.data.map((_, i) => value(i)), shape });
+        return batchNormalizationGradient(tensor, place(X), { gamma, axis, out: tensor });
+      },
+    ];
 }
 
 const bitsOf = (results) => results.map((result) => result && (result.data ?? result));
@@ -95,12 +108,17 @@ for (const [shape, axis = 1] of [
   [[6, 31, 29, 8], -1],
   [[2, 40000]],
   [[300, 700, 1, 1]],
-  // Narrow rows, which are shared in inference only.
+  // Parts are rows of the batch. Where sums are taken, they consist of whole blocks: 256 rows, 8 rows or one.
   [[2048, 64, 1, 1]],
-  // In inference, parts are rows of the batch: two parts, in the second shape one or two for each thread.
-  [[37, 6, 23, 23]],
   [[9000, 50, 1, 1]],
   [[4001, 33, 1, 1]],
+  [[2100, 7, 3, 3]],
+  [[300, 5, 9, 9]],
+  [[64, 1, 28, 28]],
+  [[40, 3, 64, 64]],
+  [[3, 70, 50, 64, 5], -1],
+  // Only in inference.
+  [[37, 6, 23, 23]],
   [[5, 1, 90, 90]],
   [[2, 3, 7, 7]],
 ])
@@ -121,13 +139,16 @@ for (const [shape, axis = 1] of [
 
 for (const pool of pools)
   test(`${pool.threads.size} threads: workers take part in each kind of call, also if the event loop never runs in between`, () => {
-    const shape = [4, 32, 64, 64];
     const arena = pool.threads.arena(16 * MB);
-    for (const [name, run] of callsOn(shape, 1, (tensor) => move(arena, tensor)))
-      untilShared(pool, () => {
-        arena.reset();
-        run(name);
-      });
+    for (const shape of [
+      [4, 32, 64, 64],
+      [8192, 32],
+    ])
+      for (const [name, run] of callsOn(shape, 1, (tensor) => move(arena, tensor)))
+        untilShared(pool, () => {
+          arena.reset();
+          run(name);
+        });
   });
 
 test('calls that cannot be shared are computed by the calling thread', () => {
@@ -142,9 +163,10 @@ test('calls that cannot be shared are computed by the calling thread', () => {
   const narrow = X.data.subarray(0, 256 * 510);
   for (let i = 0; i < 100; i++) {
     normalize(X); // its output is elsewhere
-    normalize({ data: X.data, shape: [128, 1, 32, 32] }, { out: X.data });
+    // One channel, one row.
+    normalize({ data: X.data, shape: [1, 1, 256, 512] }, { out: X.data });
     normalize({ data: small, shape: [1, 30, 17, 32] }, { out: small });
-    // Its rows are too narrow.
+    // Its rows are too narrow, and are one block.
     normalize({ data: narrow, shape: [256, 510] }, { out: narrow });
     const statistics = new Float32Array(16);
     batchNormalization({ data: inference, shape: [3, 16, 32, 63] }, null, null, statistics, statistics, 0.9, 1e-5, false, {
