@@ -4,17 +4,20 @@
  *
  * A part is some of the channels, so the order of summation does not depend on the number of threads, and neither do the results'
  * bits. Or it is some rows of the batch, all of whose values are next to each other. If something is summed then, a job has stages
- * (see rows.js), each of which is offered when the one before it is done. */
+ * (see slices.js), each of which is offered when the one before it is done. */
 
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
-import { blockRows } from './plan.js';
-import { computeRows } from './rows.js';
+import { BLOCK_POSITIONS, blockRows } from './plan.js';
+import { computeSlice } from './slices.js';
 
-/**
- * How a job is cut into parts: `each` for each of so many threads, by rows of the batch or by channels.
- * @typedef {{ queues: number, each: number, byRows: boolean }} Cut
- */
+/* What is divided into parts: channels, rows of the batch, or positions of slabs. */
+export const BY_CHANNELS = 0;
+export const BY_ROWS = 1;
+export const BY_POSITIONS = 2;
+
+/** How a job is cut: into stages, and into `each` parts for each of so many threads.
+ * @typedef {{ queues: number, each: number, by: number, stages: number[] }} Cut */
 
 /** @import { Kernel } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
@@ -93,16 +96,16 @@ export class Block {
 
   /**
    * Describes a job.
-   * @param {number} memory the number of the memory that all tensors are in @param {number} kept see rows.js
+   * @param {number} memory the number of the memory that all tensors are in @param {number} kept see slices.js
    * @param {Cut} cut @param {Problem & { gradOutput?: Float32Array }} problem @param {Float32Array | null} out
    */
-  write(memory, kept, { queues, each, byRows }, problem, out) {
+  write(memory, kept, { queues, each, by }, problem, out) {
     const { x, gradOutput, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training, relu } = problem;
     this.job.set([
       memory,
       queues,
       each,
-      Number(byRows),
+      by,
       batch,
       channels,
       spatial,
@@ -176,36 +179,21 @@ export class Block {
   /** @param {number} queue @param {number} i which of its parts @param {(memory: number) => Kernel} kernelOf
    * @param {() => boolean} goesOn */
   #compute(queue, i, kernelOf, goesOn) {
-    const [
-      memory,
-      queues,
-      each,
-      byRows,
-      batch,
-      channels,
-      spatial,
-      epsilon,
-      training,
-      relu,
-      given,
-      x,
-      gradOutput,
-      out,
-      kept,
-      stage,
-    ] = this.job;
+    const [memory, queues, each, by, batch, channels, spatial, epsilon, training, relu, given, x, gradOutput, out, kept, stage] =
+      this.job;
     // If this thread was given up between taking the part and reading the job, it may have read another job.
     if (!goesOn()) return;
     const kernel = kernelOf(memory);
     const part = queue * each + i;
-    // Rows or channels are cut where blocks of so many end.
-    const unit = byRows && (training || gradOutput) ? blockRows(batch, spatial) : 1;
-    const divided = byRows ? batch : channels;
+    const divided = [channels, batch, spatial][by];
+    // Slabs are cut where blocks end, and so are rows where channels are summed.
+    const unit =
+      by === BY_POSITIONS ? BLOCK_POSITIONS : by === BY_ROWS && (training || gradOutput) ? blockRows(batch, spatial) : 1;
     const start = (/** @type {number} */ k) =>
       Math.min(divided, unit * Math.floor((k * Math.ceil(divided / unit)) / (queues * each)));
     const first = start(part);
     const last = start(part + 1);
-    const top = byRows ? first : 0;
+    const top = by === BY_ROWS ? first : 0;
     const tensor = (/** @type {number} */ address) =>
       address && new Float32Array(kernel.buffer, address + 4 * top * channels * spatial);
     const { numbers } = this;
@@ -213,12 +201,15 @@ export class Block {
     const problem = {
       x: tensor(x),
       gradOutput: tensor(gradOutput),
-      batch: byRows ? last - first : batch,
+      batch: by === BY_ROWS ? last - first : batch,
       channels,
       spatial,
-      from: byRows ? 0 : first,
-      until: byRows ? channels : last,
       whole: { batch, channels, spatial },
+      top,
+      left: by === BY_POSITIONS ? first : 0,
+      right: by === BY_POSITIONS ? last : spatial,
+      from: first,
+      until: last,
       gamma: numbers.gamma,
       beta: numbers.beta,
       mean: given ? numbers.mean : null,
@@ -230,7 +221,7 @@ export class Block {
     const to = /** @type {Float32Array | null} */ (tensor(out) || null);
     /** @type {any} */
     const { gradGamma, gradBeta } = numbers;
-    if (byRows) computeRows(kernel, problem, to, gradGamma, gradBeta, stage, kept, first);
+    if (by !== BY_CHANNELS) computeSlice(kernel, problem, to, gradGamma, gradBeta, stage, kept);
     else if (gradOutput) differentiateBy(kernel, problem, to, gradGamma, gradBeta);
     else normalizeBy(kernel, problem, to);
   }

@@ -1,13 +1,26 @@
 /* `batchnorm/threads`: computes calls on tensors in shared memory with several threads. */
 
 import { Arena } from './arena.js';
-import { Block, CHANNELS, clock, DONE, lostOf, MESSAGES, MOST, stateOf, WAKE } from './block.js';
+import {
+  Block,
+  BY_CHANNELS,
+  BY_POSITIONS,
+  BY_ROWS,
+  CHANNELS,
+  clock,
+  DONE,
+  lostOf,
+  MESSAGES,
+  MOST,
+  stateOf,
+  WAKE,
+} from './block.js';
 import { binary as forwardBinary } from './forward-binary.js';
 import { binary as gradientBinary } from './gradient-binary.js';
 import { Kernel } from './kernel.js';
 import { functionsOf, load, makeMemory, moduleOf, settle } from './loader.js';
-import { BLOCK_POSITIONS, blockRows } from './plan.js';
-import { bytesKept, RESULTS, STATISTICS, SUMS } from './rows.js';
+import { blockRows } from './plan.js';
+import { blocksPerSlab, bytesKept, RESULTS, STATISTICS, SUMS } from './slices.js';
 import { describe, fail, isSize, rejectNumber } from './tensor.js';
 import { none, readOptions } from './validate.js';
 
@@ -32,7 +45,7 @@ const LONG = 1024;
 const MANY = 256;
 /** Bytes of each thread's work area in an arena. */
 const WORK = 2 << 20;
-/** After the work areas, one byte for so many bytes of tensors is for what parts keep for each other: see rows.js. */
+/** After the work areas, one byte for so many bytes of tensors is for what slices keep for each other: see slices.js. */
 const KEPT = 16;
 /** A worker that makes no progress for so many milliseconds is lost. */
 const PATIENCE = 1500;
@@ -103,25 +116,37 @@ function available() {
 /**
  * How the threads of a pool share a problem.
  * @param {Problem & Partial<GradientJob>} problem @param {number} threads
- * @param {number} room bytes for what parts keep for each other
- * @returns {Cut}
+ * @param {number} room bytes for what slices keep for each other
+ * @returns {Cut} with one queue if they do not
  */
 function cutOf(problem, threads, room) {
-  const { x, gradOutput, batch, channels, spatial, training } = problem;
+  const { x, gradOutput, batch, channels, spatial, training, mean } = problem;
   const values = x.length;
   const sums = training || gradOutput !== undefined;
   const groups = Math.ceil(batch / (sums ? blockRows(batch, spatial) : 1));
-  // Unless there are so few that some threads would get many more than others.
-  const even = (/** @type {number} */ count, /** @type {number} */ n) => count % n === 0 || count > 4 * n;
-  const staged = spatial <= BLOCK_POSITIONS && bytesKept(problem) <= room;
-  const byRows = (/** @type {number} */ n) =>
-    even(groups, n) && batch * spatial >= MANY * n && (!sums || (staged && values >= 2 * LEAST * n));
-  const byChannels = (/** @type {number} */ n, run = RUN) => Math.floor(channels / n) * spatial >= run;
+  /** How much more than the average the largest of n parts would have. @param {number} count @param {number} n */
+  const excess = (count, n) => (Math.ceil(count / n) * n) / count - 1;
+  const channelsFor = (/** @type {number} */ n, run = RUN) => Math.floor(channels / n) * spatial >= run;
+  const slicesFor = (/** @type {number} */ n, /** @type {number} */ count) =>
+    excess(count, n) <= 1 / 4 && (!sums || (bytesKept(problem) <= room && values >= 2 * LEAST * n));
+  const rowsFor = (/** @type {number} */ n) => slicesFor(n, groups) && batch * spatial >= MANY * n;
+  /** What to divide into n parts: the best of what is possible. @param {number} n */
+  const divisionFor = (n) => {
+    if (!sums && rowsFor(n)) return BY_ROWS;
+    // Slices would merge sums, so channels are preferred even if their parts are not as equal.
+    if (channelsFor(n, LONG) && excess(channels, n) <= 1 / 3) return BY_CHANNELS;
+    if (rowsFor(n)) return BY_ROWS;
+    if (slicesFor(n, blocksPerSlab(spatial))) return BY_POSITIONS;
+    return channelsFor(n) ? BY_CHANNELS : undefined;
+  };
   let queues = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
-  while (queues > 1 && !byRows(queues) && !byChannels(queues)) queues--;
-  const rows = byRows(queues) && !(sums && byChannels(queues, LONG) && even(channels, queues));
-  const twice = values >= LARGE * queues && (rows ? !sums && 2 * queues <= groups : byChannels(2 * queues));
-  return { queues, each: twice ? 2 : 1, byRows: rows };
+  while (queues > 1 && divisionFor(queues) === undefined) queues--;
+  const by = divisionFor(queues) ?? BY_CHANNELS;
+  const stages = [RESULTS];
+  if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
+  if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
+  const twice = values >= LARGE * queues && stages.length === 1 && divisionFor(2 * queues) === by;
+  return { queues, each: twice ? 2 : 1, by, stages };
 }
 
 /** The kernel of shared memory, in which the work can be shared, too. */
@@ -294,7 +319,7 @@ class Pool {
 
   /**
    * See SharedKernel.
-   * @param {number} memory its number @param {number} kept see rows.js @param {Kernel} kernel
+   * @param {number} memory its number @param {number} kept see slices.js @param {Kernel} kernel
    * @param {Problem & Partial<GradientJob>} problem @param {Float32Array | null} out @param {Float32Array[]} sums
    */
   #share(memory, kept, kernel, problem, out, sums) {
@@ -310,11 +335,7 @@ class Pool {
     const block = this.#block;
     block.write(memory, kept, cut, problem, out);
     this.#cut = true;
-    const staged = cut.byRows && (problem.training || gradOutput);
-    const stages = [RESULTS];
-    if (staged && gradOutput) stages.unshift(SUMS);
-    if (staged && !(gradOutput && problem.mean)) stages.unshift(STATISTICS);
-    for (const stage of stages) {
+    for (const stage of cut.stages) {
       const done = block.offer(cut, stage);
       this.#wake(cut.queues - 1);
       try {
@@ -338,7 +359,7 @@ class Pool {
  * Creates threads that share the work of calls. A call is shared if all its tensors are in one arena of these threads. It stays
  * synchronous, and its results have the same bits with any number of threads. The calling thread computes a part of its own.
  * Where sharing would cost more than it saves, the calling thread computes alone: for fewer than 16,384 values (in inference,
- * 98,304), and for tensors that cannot be divided well, such as a single channel of one image.
+ * 98,304), and for a small batch with few values per sample.
  *
  * Threads need memory that they can share. In a browser, the page must be cross-origin isolated. Where that is not so, and where
  * threads or WebAssembly are unavailable, `size` is 1, and everything works the same way on one thread.
