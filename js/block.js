@@ -3,15 +3,15 @@
  * call on the same tensors, so they may still be in its processor's cache. Then it takes those of threads that are late.
  *
  * A part is some of the channels, so the order of summation does not depend on the number of threads, and neither do the results'
- * bits. Or it is some rows of the batch, all of whose values are next to each other. If something is summed then, a job has stages
- * (see slices.js), each of which is offered when the one before it is done. */
+ * bits. Or it is a slice (see slices.js). If slices are summed, a job has stages. Each is offered when the one before it is done, and has
+ * a number of its own, as if it were a job. */
 
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
-import { BLOCK_POSITIONS, blockRows } from './plan.js';
+import { BLOCK_POSITIONS, layoutOf } from './plan.js';
 import { computeSlice } from './slices.js';
 
-/* What is divided into parts: channels, rows of the batch, or positions of slabs. */
+/* What is divided into parts: channels, rows of the batch, or positions of slabs. The order is that of a box (see Kernel.run). */
 export const BY_CHANNELS = 0;
 export const BY_ROWS = 1;
 export const BY_POSITIONS = 2;
@@ -185,31 +185,23 @@ export class Block {
     if (!goesOn()) return;
     const kernel = kernelOf(memory);
     const part = queue * each + i;
-    const divided = [channels, batch, spatial][by];
+    const sums = training || gradOutput;
+    const box = [0, channels, 0, batch, 0, spatial];
+    const divided = box[2 * by + 1];
     // Slabs are cut where blocks end, and so are rows where channels are summed.
-    const unit =
-      by === BY_POSITIONS ? BLOCK_POSITIONS : by === BY_ROWS && (training || gradOutput) ? blockRows(batch, spatial) : 1;
-    const start = (/** @type {number} */ k) =>
-      Math.min(divided, unit * Math.floor((k * Math.ceil(divided / unit)) / (queues * each)));
-    const first = start(part);
-    const last = start(part + 1);
-    const top = by === BY_ROWS ? first : 0;
-    const tensor = (/** @type {number} */ address) =>
-      address && new Float32Array(kernel.buffer, address + 4 * top * channels * spatial);
+    const unit = [1, sums ? layoutOf(batch, spatial)[1] : 1, BLOCK_POSITIONS][by];
+    for (const end of [0, 1])
+      box[2 * by + end] = Math.min(divided, unit * Math.floor(((part + end) * Math.ceil(divided / unit)) / (queues * each)));
+    const tensor = (/** @type {number} */ address) => address && new Float32Array(kernel.buffer, address);
     const { numbers } = this;
     /** @type {any} */
     const problem = {
       x: tensor(x),
       gradOutput: tensor(gradOutput),
-      batch: by === BY_ROWS ? last - first : batch,
+      batch,
       channels,
       spatial,
-      whole: { batch, channels, spatial },
-      top,
-      left: by === BY_POSITIONS ? first : 0,
-      right: by === BY_POSITIONS ? last : spatial,
-      from: first,
-      until: last,
+      box,
       gamma: numbers.gamma,
       beta: numbers.beta,
       mean: given ? numbers.mean : null,
@@ -221,7 +213,7 @@ export class Block {
     const to = /** @type {Float32Array | null} */ (tensor(out) || null);
     /** @type {any} */
     const { gradGamma, gradBeta } = numbers;
-    if (by !== BY_CHANNELS) computeSlice(kernel, problem, to, gradGamma, gradBeta, stage, kept);
+    if (by === BY_POSITIONS || (by === BY_ROWS && sums)) computeSlice(kernel, problem, to, gradGamma, gradBeta, stage, kept);
     else if (gradOutput) differentiateBy(kernel, problem, to, gradGamma, gradBeta);
     else normalizeBy(kernel, problem, to);
   }

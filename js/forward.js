@@ -49,7 +49,7 @@ export function normalizeBy(kernel, problem, out) {
   const { functions, f64 } = kernel;
   const { spatial, mean, variance, epsilon, training, relu } = problem;
   const again = training && out !== null;
-  const task = { numbers: CHANNEL_BYTES, sums: 32, folded: 12, tiles: 1, masks: false, blocks: training, again };
+  const task = { numbers: CHANNEL_BYTES, sums: 32, folded: 12, tiles: 1, blocks: training, again };
   kernel.run(problem, task, problem.x, null, out, (range) => {
     const { first, channels, columns, numbers, fold, sweep } = range;
     writeChannels(kernel, problem, range, !training);

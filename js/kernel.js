@@ -114,8 +114,9 @@ export class Kernel {
    * tensor elsewhere is copied into a tile, and a result elsewhere is copied out of a tile. But if the result is in this memory,
    * the gradients (or X, if there are none) need no tile: they are copied straight into the result.
    *
-   * @param {Dimensions & { from?: number, until?: number, whole?: Dimensions }} dimensions `from` and `until`: only these channels,
-   *   without `until`. `whole`: the tensor that these rows of the batch are a part of, which is planned for.
+   * @param {Dimensions & { box?: number[] }} dimensions `box`: what to compute of the tensor; default: all of it. For channels, rows of the
+   *   batch and positions in turn, the first one and the one after the last. Only a single channel may have some of its positions left
+   *   out. If the task has blocks, they begin and end there.
    * @param {Task} task
    * @param {Float32Array} x
    * @param {Float32Array | null} gradients
@@ -123,7 +124,8 @@ export class Kernel {
    * @param {(range: Range) => void} steps
    */
   run(dimensions, task, x, gradients, out, steps) {
-    const { batch, channels, spatial, from = 0, until = channels } = dimensions;
+    const { batch, channels, spatial } = dimensions;
+    const [from, until, top, bottom, left, right] = dimensions.box ?? [0, channels, 0, batch, 0, spatial];
     const row = channels * spatial;
     const f32 = this.#f32;
     const outHome = out?.buffer === this.buffer ? out : null;
@@ -133,7 +135,7 @@ export class Kernel {
     const xPlace = xHome ? x : gradients ? null : outHome;
     const gPlace = gHome && !task.masks ? gradients : outHome;
     const home = xPlace !== null && (gradients === null || gPlace !== null);
-    const plan = makePlan(dimensions.whole ?? dimensions, task, this.#end - this.#begin, home);
+    const plan = makePlan(dimensions, task, this.#end - this.#begin, home);
 
     for (let first = from; first < until; first += plan.range) {
       const range = Math.min(plan.range, until - first);
@@ -152,12 +154,12 @@ export class Kernel {
 
       /** @type {Sweep} */
       const sweep = (step, withGradients, writes) => {
-        const last = Math.ceil(batch / plan.rows) - 1;
+        const last = Math.floor((bottom - top - 1) / plan.rows);
         for (let k = 0; k <= last; k++) {
-          const b = plan.rows * (writes && task.again ? last - k : k);
-          const rows = Math.min(plan.rows, batch - b);
-          for (let p = 0; p < spatial; p += plan.positions) {
-            const positions = Math.min(plan.positions, spatial - p);
+          const b = top + plan.rows * (writes && task.again ? last - k : k);
+          const rows = Math.min(plan.rows, bottom - b);
+          for (let p = left; p < right; p += plan.positions) {
+            const positions = Math.min(plan.positions, right - p);
             const start = b * row + first * spatial + p;
             // Each piece begins at a different line of a page. So if one is copied slowly because of its place, the next is not.
             const inTile = plan.resident ? ((first * spatial) % PAGE) + b * tileStride + p : (start + LINE * pieces++) % PAGE;
@@ -168,8 +170,8 @@ export class Kernel {
             if (!xLoaded) copyRows(f32, xAt / 4, xStride, x, start, row, rows, range * positions);
             const g = gPlace ? gPlace.byteOffset + 4 * start : gTile;
             const gStride = gPlace ? row : tileStride;
-            if (gradients && withGradients && !gLoaded && !gHome)
-              copyRows(f32, g / 4, gStride, gradients, start, row, rows, range * positions);
+            if (withGradients && !gLoaded && !gHome)
+              copyRows(f32, g / 4, gStride, /** @type {Float32Array} */ (gradients), start, row, rows, range * positions);
             const to = outHome ? outHome.byteOffset + 4 * start : gradients ? gTile : xTile;
             const toStride = outHome ? row : tileStride;
             step({
@@ -180,7 +182,7 @@ export class Kernel {
               xStride,
               g,
               gStride,
-              given: gradients && gHome ? gradients.byteOffset + 4 * start : g,
+              given: gHome ? gradients.byteOffset + 4 * start : g,
               givenStride: gHome ? row : gStride,
               fresh: !gLoaded,
               spare: gTile + tileSize,

@@ -35,7 +35,7 @@ const COLUMN_ROWS = 256;
  * @property {number} sums bytes per series for partial sums; a series is a channel or, in columns, one position of a channel
  * @property {number} folded bytes per series for the coefficients that are folded from a channel's numbers
  * @property {number} tiles how many tiles: one per tensor that may have to be copied, and any that serve as scratch memory
- * @property {boolean} masks the steps mask the gradients before they use them
+ * @property {boolean} [masks] the steps mask the gradients before they use them; default: no
  * @property {boolean} blocks the steps sum, so pieces must end where blocks do
  * @property {boolean} again the steps read a source a second time, after a first pass over all of it
  */
@@ -55,12 +55,13 @@ const COLUMN_ROWS = 256;
  * @property {number} folded
  */
 
-/** Whether the layout is columns, not slabs. It depends on the dimensions alone, never on memory, because the rounding depends on it.
- * @param {number} batch @param {number} spatial */
-export const isColumns = (batch, spatial) => spatial < 32 && spatial < 3 * batch;
-
-/** Rows per block. @param {number} batch @param {number} spatial */
-export const blockRows = (batch, spatial) => (isColumns(batch, spatial) ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1);
+/**
+ * The layout: whether it is columns, not slabs, and how many rows a block has. It depends on the dimensions alone, never on memory,
+ * because the rounding depends on it.
+ * @param {number} batch @param {number} spatial @returns {[boolean, number]}
+ */
+export const layoutOf = (batch, spatial) =>
+  spatial < 32 && spatial < 3 * batch ? [true, COLUMN_ROWS] : [false, spatial < SHORT ? SHORT_ROWS : 1];
 
 /**
  * Plans a call on tensors that are not empty.
@@ -73,8 +74,8 @@ export const blockRows = (batch, spatial) => (isColumns(batch, spatial) ? COLUMN
  */
 export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const { tiles, blocks, again, numbers } = task;
-  const columns = isColumns(batch, spatial);
-  const least = Math.min(batch, blocks ? blockRows(batch, spatial) : 1);
+  const [columns, height] = layoutOf(batch, spatial);
+  const least = blocks ? Math.min(batch, height) : 1;
   const copies = columns ? spatial : 1;
   const sums = task.sums * copies;
   const folded = task.folded * copies;

@@ -4,17 +4,13 @@
 
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
-import { BLOCK_POSITIONS, blockRows, isColumns } from './plan.js';
+import { BLOCK_POSITIONS, layoutOf } from './plan.js';
 
 /** @import { Functions, Kernel, Range } from './kernel.js' */
 /** @import { Dimensions } from './plan.js' */
 /** @import { Problem } from './validate.js' */
 
-/**
- * A slice. Its tensors begin with row `top` of the whole batch. Of each slab, only the positions from `left` on are computed, without
- * `right`. Blocks begin and end there, unless nothing is summed and the slice is cut from the batch.
- * @typedef {Problem & { gradOutput: Float32Array | null, whole: Dimensions, top: number, left: number, right: number }} Slice
- */
+/** A slice of a problem. @typedef {Problem & { gradOutput: Float32Array | null, box: number[] }} Slice `box`: see Kernel.run */
 
 /** The stages: what is computed that the next stages need from all slices. The last one computes the results. */
 export const STATISTICS = 1;
@@ -26,19 +22,6 @@ const FIRST = 8;
 const UNEVEN = 9;
 const FIELDS = 10;
 
-/** Blocks per slab. @param {number} spatial */
-export const blocksPerSlab = (spatial) => Math.ceil(spatial / BLOCK_POSITIONS);
-
-/** @param {Dimensions} dimensions */
-const blocksOf = ({ batch, spatial }) => Math.ceil(batch / blockRows(batch, spatial)) * blocksPerSlab(spatial);
-
-/** Series per channel. @param {Dimensions} dimensions */
-const seriesOf = ({ batch, spatial }) => (isColumns(batch, spatial) ? spatial : 1);
-
-/** Bytes that the slices keep for each other: for each block, the sum of each series and of its squared deviations; in a gradient also its
- * three sums, and whether a channel's gradients are all equal. @param {Dimensions} whole */
-export const bytesKept = (whole) => 8 * blocksOf(whole) * whole.channels * (5 * seriesOf(whole) + 1);
-
 const nothing = () => {};
 
 /**
@@ -46,16 +29,16 @@ const nothing = () => {};
  * @param {Kernel} kernel @param {Slice} slice @param {number} stage @param {number} kept
  * @returns {Kernel}
  */
-function stageOf(kernel, { gradOutput, whole, top, left, right }, stage, kept) {
-  const { batch, channels: all, spatial } = whole;
+function stageOf(kernel, { batch, channels: all, spatial, box, gradOutput }, stage, kept) {
   const { functions, f64 } = kernel;
-  const height = blockRows(batch, spatial);
-  const perSlab = blocksPerSlab(spatial);
-  const blocks = blocksOf(whole);
-  const copies = seriesOf(whole);
-  const columns = isColumns(batch, spatial);
+  const [columns, height] = layoutOf(batch, spatial);
+  /** Series per channel. */
+  const copies = columns ? spatial : 1;
   /** What `seen` counts per row. */
-  const step = columns ? 1 : spatial;
+  const step = spatial / copies;
+  /** Blocks per slab. */
+  const perSlab = Math.ceil(spatial / BLOCK_POSITIONS);
+  const blocks = Math.ceil(batch / height) * perSlab;
   /** The current range. @type {Range} */
   let range;
 
@@ -75,12 +58,12 @@ function stageOf(kernel, { gradOutput, whole, top, left, right }, stage, kept) {
     const b = Math.floor(seen / step);
     for (let row = 0; row < rows; row += height)
       for (let p = 0; p < positions; p += BLOCK_POSITIONS) {
-        const k = ((top + b + row) / height) * perSlab + (seen - b * step + p) / BLOCK_POSITIONS;
+        const k = ((b + row) / height) * perSlab + (seen - b * step + p) / BLOCK_POSITIONS;
         visit(k, row, p, Math.min(height, rows - row), Math.min(BLOCK_POSITIONS, positions - p));
       }
   };
 
-  /* As the functions of the same names in src/batchnorm.h. */
+  /* In place of functions of src/batchnorm.h: these two keep the sums of each block, and the other two first merge those of all. */
 
   /** @type {Functions[string]} */
   const statistics = (x, rows, stride, channels, positions, layout, epsilon, seen, _, fold) =>
@@ -89,13 +72,13 @@ function stageOf(kernel, { gradOutput, whole, top, left, right }, stage, kept) {
       functions.bn_statistics(at, height, stride, channels, width, layout, epsilon, 0, statisticsOf(k), fold);
     });
   /** @type {Functions[string]} */
-  const moments = (_, channels, positions, layout, partial, numbers) => {
+  const moments = (count, channels, positions, layout, partial, numbers) => {
     const series = channels * copies;
     const sum = partial / 8;
     const squares = sum + series;
     for (let k = 0, seen = 0; k < blocks; k++) {
       const rows = Math.min(height, batch - Math.floor(k / perSlab) * height);
-      const n = columns ? rows : rows * Math.min(BLOCK_POSITIONS, spatial - (k % perSlab) * BLOCK_POSITIONS);
+      const n = (rows * Math.min(BLOCK_POSITIONS, spatial - (k % perSlab) * BLOCK_POSITIONS)) / copies;
       const invSeen = 1 / seen;
       const invN = 1 / n;
       const weight = (seen * n) / (seen + n);
@@ -111,7 +94,7 @@ function stageOf(kernel, { gradOutput, whole, top, left, right }, stage, kept) {
       }
       seen += n;
     }
-    functions.bn_moments(batch * spatial, channels, positions, layout, partial, numbers);
+    functions.bn_moments(count, channels, positions, layout, partial, numbers);
   };
   /** @type {Functions[string]} */
   const gradientSums = (x, g, rows, xStride, gStride, channels, positions, layout, seen, _, gradient, fold) =>
@@ -123,14 +106,14 @@ function stageOf(kernel, { gradOutput, whole, top, left, right }, stage, kept) {
         f64[to + c] = f64[at + UNEVEN] ? Number.NaN : f64[at + FIRST];
     });
   /** @type {Functions[string]} */
-  const gradientFold = (_, epsilon, training, channels, positions, layout, partial, numbers, gradient, fold) => {
+  const gradientFold = (count, epsilon, training, channels, positions, layout, partial, numbers, gradient, fold) => {
     for (let k = 0, values = valuesOf(0) / 8; k < blocks; k++) {
       for (let i = 0, to = partial / 8, at = sumsOf(k) / 8; i < 3 * copies * channels; i++)
         f64[to + i] = k > 0 ? f64[to + i] + f64[at + i] : f64[at + i];
       for (let c = 0, to = gradient / 8 + UNEVEN, at = valuesOf(k) / 8; c < channels; c++, to += FIELDS)
         f64[to] = Number((k > 0 && f64[to] > 0) || f64[at + c] !== f64[values + c]);
     }
-    functions.bn_gradient_fold(batch * spatial, epsilon, training, channels, positions, layout, partial, numbers, gradient, fold);
+    functions.bn_gradient_fold(count, epsilon, training, channels, positions, layout, partial, numbers, gradient, fold);
   };
 
   const when = (/** @type {boolean} */ now, /** @type {Functions[string]} */ run) => (now ? run : nothing);
@@ -145,38 +128,17 @@ function stageOf(kernel, { gradOutput, whole, top, left, right }, stage, kept) {
     bn_gradient_input: when(stage === RESULTS, functions.bn_gradient_input),
   };
 
-  /** The slice's part of the pieces of slabs. @param {Range['sweep']} sweep @returns {Range['sweep']} */
-  const cut =
-    (sweep) =>
-    (step, ...how) =>
-      sweep(
-        (piece) => {
-          const p = piece.seen % spatial;
-          const skipped = Math.max(0, left - p);
-          const positions = Math.min(piece.positions, right - p) - skipped;
-          if (positions > 0)
-            step({
-              ...piece,
-              positions,
-              seen: piece.seen + skipped,
-              x: piece.x + 4 * skipped,
-              g: piece.g + 4 * skipped,
-              given: piece.given + 4 * skipped,
-              to: piece.to + 4 * skipped,
-            });
-        },
-        ...how,
-      );
-
   /** @type {Kernel['run']} */
-  const run = (dimensions, task, x, gradients, out, steps) => {
-    // Only a single slab can be cut.
+  const run = (_, task, x, gradients, out, steps) => {
+    // If a slab has several blocks, each channel is a range of its own, so that a call sums a block of one channel.
     const most = perSlab > 1 ? 1 : all;
-    for (let from = 0; from < all; from += most)
-      kernel.run({ ...dimensions, from, until: from + most }, task, x, gradients, out, (current) => {
-        range = perSlab > 1 ? { ...current, sweep: cut(current.sweep) } : current;
+    for (let from = 0; from < all; from += most) {
+      const part = { batch, channels: all, spatial, box: [from, from + most, ...box.slice(2)] };
+      kernel.run(part, task, x, gradients, out, (current) => {
+        range = current;
         steps(range);
       });
+    }
   };
   return /** @type {any} */ ({ functions: staged, f64, run });
 }
@@ -184,17 +146,20 @@ function stageOf(kernel, { gradOutput, whole, top, left, right }, stage, kept) {
 /**
  * Computes a stage of a slice. In all stages, a tensor is cut into the same ranges, since the same calls compute them. All tensors are in
  * the kernel's memory.
- * @param {Kernel} kernel @param {Slice} slice
+ * @param {Kernel} kernel @param {Slice} slice which changes
  * @param {Float32Array | null} out @param {Float32Array} gradGamma @param {Float32Array} gradBeta
  * @param {number} stage @param {number} kept the address of what the slices keep for each other
  */
 export function computeSlice(kernel, slice, out, gradGamma, gradBeta, stage, kept) {
-  const { gradOutput, channels, training, top, left } = slice;
+  const { gradOutput, channels, training, box } = slice;
   const staged = stageOf(kernel, slice, stage, kept);
   // All slices find the same numbers per channel. If all of them wrote these, they would take cache lines from each other.
-  const writes = stage === RESULTS && top + left === 0;
+  const writes = stage === RESULTS && box[2] + box[4] === 0;
   const unused = new Float32Array(writes ? 0 : channels);
   if (gradOutput)
     differentiateBy(staged, /** @type {any} */ (slice), out, writes ? gradGamma : unused, writes ? gradBeta : unused);
-  else normalizeBy(staged, writes || !training ? slice : { ...slice, mean: null }, out);
+  else {
+    if (training && !writes) slice.mean = null;
+    normalizeBy(staged, slice, out);
+  }
 }

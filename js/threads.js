@@ -19,8 +19,8 @@ import { binary as forwardBinary } from './forward-binary.js';
 import { binary as gradientBinary } from './gradient-binary.js';
 import { Kernel } from './kernel.js';
 import { functionsOf, load, makeMemory, moduleOf, settle } from './loader.js';
-import { blockRows } from './plan.js';
-import { blocksPerSlab, bytesKept, RESULTS, STATISTICS, SUMS } from './slices.js';
+import { BLOCK_POSITIONS, layoutOf } from './plan.js';
+import { RESULTS, STATISTICS, SUMS } from './slices.js';
 import { describe, fail, isSize, rejectNumber } from './tensor.js';
 import { none, readOptions } from './validate.js';
 
@@ -28,10 +28,12 @@ import { none, readOptions } from './validate.js';
 /** @import { Functions } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
 
-/** The least number of values per thread; twice that, if a call has several stages. To share less work would take longer. */
+/** The least number of values per thread. To share less work would take longer. */
 const LEAST = 8 << 10;
 /** The same, if nothing is summed: the work per value then takes less than half the time. */
 const LEAST_UNSUMMED = 48 << 10;
+/** The same, for slices (see slices.js) if sums are taken: such calls have several stages. */
+const LEAST_SLICE = 32 << 10;
 /** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. But if
  * a call has several stages, each part merges the sums of all, so there is one part for each thread. */
 const LARGE = 1 << 16;
@@ -39,14 +41,16 @@ const LARGE = 1 << 16;
  * cache lines ahead of use, and so would take them from each other. */
 const RUN = 256;
 /** From this many values in a row of a part, parts are channels where sums are taken, even if they might be rows of the batch. */
-const LONG = 1024;
+const LONG = 512;
 /** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
  * all of the channels. */
 const MANY = 256;
 /** Bytes of each thread's work area in an arena. */
 const WORK = 2 << 20;
-/** After the work areas, one byte for so many bytes of tensors is for what slices keep for each other: see slices.js. */
-const KEPT = 16;
+/** After the work areas, there is room for what slices keep for each other (see slices.js): this fraction of the room for tensors. Slices
+ * keep up to 48 bytes per block and series, and a whole block has at least 1,024 bytes of X per series. Blocks that are not whole add a
+ * quarter at most, since parts are about equal. */
+const KEPT = 1 / 16;
 /** A worker that makes no progress for so many milliseconds is lost. */
 const PATIENCE = 1500;
 /** The calling thread looks this often, in milliseconds. A pause of the whole program counts no more than one look. */
@@ -116,27 +120,25 @@ function available() {
 /**
  * How the threads of a pool share a problem.
  * @param {Problem & Partial<GradientJob>} problem @param {number} threads
- * @param {number} room bytes for what slices keep for each other
- * @returns {Cut} with one queue if they do not
+ * @returns {Cut} with fewer than 2 queues if they do not
  */
-function cutOf(problem, threads, room) {
-  const { x, gradOutput, batch, channels, spatial, training, mean } = problem;
+function cutOf({ x, gradOutput, batch, channels, spatial, training, mean }, threads) {
   const values = x.length;
   const sums = training || gradOutput !== undefined;
-  const groups = Math.ceil(batch / (sums ? blockRows(batch, spatial) : 1));
-  /** How much more than the average the largest of n parts would have. @param {number} count @param {number} n */
-  const excess = (count, n) => (Math.ceil(count / n) * n) / count - 1;
+  /** Whether n parts of whole units are about equal: the largest has at most a quarter more than the average. */
+  const equal = (/** @type {number} */ n, /** @type {number} */ divided, unit = 1) =>
+    divided > unit * (n - 1) && Math.ceil(divided / unit / n) * unit * n <= 1.25 * divided;
   const channelsFor = (/** @type {number} */ n, run = RUN) => Math.floor(channels / n) * spatial >= run;
-  const slicesFor = (/** @type {number} */ n, /** @type {number} */ count) =>
-    excess(count, n) <= 1 / 4 && (!sums || (bytesKept(problem) <= room && values >= 2 * LEAST * n));
-  const rowsFor = (/** @type {number} */ n) => slicesFor(n, groups) && batch * spatial >= MANY * n;
+  const slicesFor = (/** @type {number} */ n, /** @type {number} */ divided, /** @type {number} */ unit) =>
+    equal(n, divided, unit) && (!sums || values >= LEAST_SLICE * n);
+  const rowsFor = (/** @type {number} */ n) =>
+    slicesFor(n, batch, sums ? layoutOf(batch, spatial)[1] : 1) && batch * spatial >= MANY * n;
   /** What to divide into n parts: the best of what is possible. @param {number} n */
   const divisionFor = (n) => {
     if (!sums && rowsFor(n)) return BY_ROWS;
-    // Slices would merge sums, so channels are preferred even if their parts are not as equal.
-    if (channelsFor(n, LONG) && excess(channels, n) <= 1 / 3) return BY_CHANNELS;
+    if (channelsFor(n, LONG) && equal(n, channels)) return BY_CHANNELS;
     if (rowsFor(n)) return BY_ROWS;
-    if (slicesFor(n, blocksPerSlab(spatial))) return BY_POSITIONS;
+    if (slicesFor(n, spatial, BLOCK_POSITIONS)) return BY_POSITIONS;
     return channelsFor(n) ? BY_CHANNELS : undefined;
   };
   let queues = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
@@ -229,7 +231,7 @@ class Pool {
   arena(bytes) {
     const makeHome = (/** @type {number} */ begin) => {
       const kept = begin + WORK * this.#areas;
-      const memory = makeMemory(kept + begin / KEPT, true);
+      const memory = makeMemory(kept + KEPT * begin, true);
       const number = this.#memories++;
       /** @type {Functions} */
       const functions = Object.assign({}, ...BINARIES.map((text) => functionsOf(moduleOf(text, 1), memory)));
@@ -330,7 +332,7 @@ class Pool {
     // Workers do not see other memory.
     const elsewhere = (/** @type {Float32Array | null} */ array) => array && array.buffer !== kernel.buffer;
     if (elsewhere(x) || elsewhere(gradOutput) || elsewhere(out)) return false;
-    const cut = cutOf(problem, this.size, kernel.buffer.byteLength - kept);
+    const cut = cutOf(problem, this.size);
     if (cut.queues < 2) return false;
     const block = this.#block;
     block.write(memory, kept, cut, problem, out);
@@ -359,7 +361,7 @@ class Pool {
  * Creates threads that share the work of calls. A call is shared if all its tensors are in one arena of these threads. It stays
  * synchronous, and its results have the same bits with any number of threads. The calling thread computes a part of its own.
  * Where sharing would cost more than it saves, the calling thread computes alone: for fewer than 16,384 values (in inference,
- * 98,304), and for a small batch with few values per sample.
+ * 98,304; in training and in gradients with short rows or few channels, 65,536).
  *
  * Threads need memory that they can share. In a browser, the page must be cross-origin isolated. Where that is not so, and where
  * threads or WebAssembly are unavailable, `size` is 1, and everything works the same way on one thread.

@@ -37,9 +37,7 @@ const pools = await Promise.all([2, 3, 8].map(counting));
 after(() => Promise.all(pools.map(({ threads }) => threads.close())));
 
 /** All ways to call, with all tensors from `place`. */
-function* callsOn(shape, axis, place) {
-  const X = normalTensor(shape, 1, 3);
-  const gradOutput = normalTensor(shape, 2, 1);
+function* callsOn(shape, axis, place, X = normalTensor(shape, 1, 3), gradOutput = normalTensor(shape, 2, 1)) {
   const channels = shape.at(axis);
   const { gamma, beta, runningMean: mean, runningVar: variance } = parametersFor(channels);
   const empty = () => place({ data: new Float32Array(sizeOf(shape)), shape });
@@ -115,7 +113,7 @@ for (const [shape, axis = 1] of [
   [[4001, 33, 1, 1]],
   [[2100, 7, 3, 3]],
   [[300, 5, 9, 9]],
-  [[64, 1, 28, 28]],
+  [[128, 1, 28, 28]],
   [[40, 3, 64, 64]],
   [[3, 70, 50, 64, 5], -1],
   [[16, 1, 68, 64]],
@@ -141,6 +139,51 @@ for (const [shape, axis = 1] of [
       }
     }
   });
+
+/** Kinds of values for which the kernels do something special. */
+const HARD = [
+  (normal) => 16777215 + normal,
+  (normal) => 1e-42 * normal,
+  (normal) => 1e-24 * normal,
+  (normal) => 1e30 * normal,
+  (normal) => 1 + (normal > 3 ? 2 ** -23 : 0),
+  (normal) => (normal > 0 ? 0 : -0),
+  (normal) => (normal > 3.5 ? Number.NaN : normal),
+  (normal) => (normal > 3.5 ? Number.POSITIVE_INFINITY : normal),
+];
+
+test('random shapes of hard values: 2, 3 and 8 threads give the bits of one', () => {
+  const next = seeded(99);
+  const upTo = (most) => 1 + Math.floor(next() * most);
+  const arenas = pools.map(({ threads }) => threads.arena(16 * MB));
+  for (let round = 0; round < 24; round++) {
+    // Columns, short slabs, slabs of a block, and longer ones.
+    const [rows, spatial] = [
+      [200 + upTo(3000), upTo(31)],
+      [8 + upTo(100), 31 + upTo(480)],
+      [2 + upTo(30), 511 + upTo(3585)],
+      [upTo(3), 4096 + upTo(60_000)],
+    ][round % 4];
+    const channels = Math.ceil(70_000 / (rows * spatial)) + upTo(2);
+    const shape = [rows, channels, spatial];
+    const hard = (seed) => {
+      const kinds = Array.from({ length: channels }, () => HARD[Math.floor(next() * HARD.length)]);
+      const { data } = normalTensor(shape, seed);
+      return { data: data.map((normal, i) => kinds[Math.floor(i / spatial) % channels](normal)), shape };
+    };
+    const values = [hard(2 * round + 1), hard(2 * round + 2)];
+    const here = [...callsOn(shape, 1, (tensor) => ({ data: tensor.data.slice(), shape }), ...values)];
+    for (const [k, [name, run]] of here.entries()) {
+      const expected = bitsOf(run());
+      for (const [i, arena] of arenas.entries()) {
+        arena.reset();
+        const shared = [...callsOn(shape, 1, (tensor) => move(arena, tensor), ...values)][k][1];
+        for (const [j, actual] of bitsOf(shared()).entries())
+          if (actual) assertSameBits(actual, expected[j], `${shape}, ${name}, ${pools[i].threads.size} threads, result ${j}`);
+      }
+    }
+  }
+});
 
 for (const pool of pools)
   test(`${pool.threads.size} threads: workers take part in each kind of call, also if the event loop never runs in between`, () => {
