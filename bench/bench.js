@@ -19,7 +19,6 @@ import { sizeOf } from '../tests/data.js';
 import {
   arrayOf,
   callOf,
-  dimensionsOf,
   largestError,
   MODES,
   moveToArena,
@@ -270,7 +269,7 @@ function startMilliseconds() {
 function worst(results, applies, ratio, better) {
   let found = null;
   for (const result of results)
-    if (applies(4 * result.n, String(result.shape), result)) {
+    if (applies(4 * result.n, String(result.shape))) {
       const value = ratio(result);
       if (found === null || better(found.value, value)) found = { value, place: nameOf(result) };
     }
@@ -291,12 +290,6 @@ function summarize(results) {
   const tiny = (_, shape) => shape === '2,2,2,2';
   const cached = (_, shape) => ['8,64,56,56', '32,256,14,14', '32,2048,7,7', '128,32,28,28'].includes(shape);
   const small = (_, shape) => cached(0, shape) || shape === '1,3,224,224';
-  const threeChannels = (_, shape) => shape === '1,3,224,224';
-  /** With sums, two threads do not share narrow rows (js/threads.js). */
-  const isShared = (bytes, _, place) => {
-    const { channels, spatial } = dimensionsOf(place);
-    return middle(bytes) && channels > 1 && (place.mode === 'inference' || channels * spatial >= 512);
-  };
   const twoThreads = faster(TWO_THREADS, ONE_THREAD);
   const rows = [
     ['over 32 MiB, channels fit: × copy', (bytes, shape) => bytes > 32 * MIB && !single(0, shape), toCopy, '≤', 2.8, 1.9],
@@ -310,26 +303,7 @@ function summarize(results) {
     ['arena to arena, 0.6 to 13 MiB: × faster than by copies', small, byCopies, '≥', 1.3, 1.35, 1.3],
     ['relu, from 0.5 to 32 MiB: × without', middle, withRelu('out'), '≤', 1.05, 1.05],
     ['relu, arena to arena: × without', middle, withRelu('arena'), '≤', 1.05, 1.05],
-    // Each channel is computed by one thread, so two threads share three channels in the time of two.
-    [
-      'two threads, 0.5 to 32 MiB: × faster than one',
-      (...at) => isShared(...at) && !threeChannels(...at),
-      twoThreads,
-      '≥',
-      1.7,
-      1.7,
-      1.7,
-    ],
-    ['two threads, three channels: × faster than one', threeChannels, twoThreads, '≥', 1.3, 1.3, 1.3],
-    [
-      'two threads, not shared: × faster than one',
-      (...at) => middle(...at) && !isShared(...at),
-      twoThreads,
-      '≥',
-      0.95,
-      0.95,
-      0.95,
-    ],
+    ['two threads, 0.5 to 32 MiB: × faster than one', middle, twoThreads, '≥', 1.7, 1.7, 1.7],
   ];
   print('\nWhat must be reached (the worst shape of each row)');
   const table = [];

@@ -13,6 +13,7 @@ import { CONTENDERS } from './node.js';
 export const THREADED_PLACES = [
   '64,512,1,1',
   '4096,64,1,1',
+  '8,56,56,64,last',
   '1,3,224,224',
   '8,64,56,56',
   '32,256,14,14',
