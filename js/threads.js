@@ -40,8 +40,10 @@ const LARGE = 1 << 16;
 /** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other. Processors fetch
  * cache lines ahead of use, and so would take them from each other. */
 const RUN = 256;
-/** From this many values in a row of a part, parts are channels where sums are taken, even if they might be rows of the batch. */
+/** From this many values in a row of a part, parts are channels, even if they might be rows of the batch. */
 const LONG = 512;
+/** The same, if nothing is summed: rows of the batch then need only one stage. */
+const LONG_UNSUMMED = 16 << 10;
 /** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
  * all of the channels. */
 const MANY = 256;
@@ -135,8 +137,7 @@ function cutOf({ x, gradOutput, batch, channels, spatial, training, mean }, thre
     slicesFor(n, batch, sums ? layoutOf(batch, spatial)[1] : 1) && batch * spatial >= MANY * n;
   /** What to divide into n parts: the best of what is possible. @param {number} n */
   const divisionFor = (n) => {
-    if (!sums && rowsFor(n)) return BY_ROWS;
-    if (channelsFor(n, LONG) && equal(n, channels)) return BY_CHANNELS;
+    if (channelsFor(n, sums ? LONG : LONG_UNSUMMED) && equal(n, channels)) return BY_CHANNELS;
     if (rowsFor(n)) return BY_ROWS;
     if (slicesFor(n, spatial, BLOCK_POSITIONS)) return BY_POSITIONS;
     return channelsFor(n) ? BY_CHANNELS : undefined;
