@@ -59,7 +59,7 @@ test('the tarball holds what users need, and nothing else', () => {
   assert.deepEqual(
     files,
     [
-      ...[...js, 'index', 'kernel', 'layer', 'loader', 'moments', 'plain', 'plan'].map((file) => `js/${file}.js`),
+      ...[...js, 'index', 'kernel', 'layer', 'loader', 'moments', 'plain', 'plan', 'slices'].map((file) => `js/${file}.js`),
       ...['tensor', 'threads', 'threads-worker', 'validate'].map((file) => `js/${file}.js`),
       ...['js/batchnorm.wasm', 'js/package.json', 'cjs/index.cjs', 'cjs/index-plain.cjs'],
       ...['types/threads.d.ts', 'threads/package.json'],
