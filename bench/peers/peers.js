@@ -203,11 +203,11 @@ async function main() {
 
   const printOnly = quick || chosen.length > 0;
   if (args.includes('--threads')) {
-    const { revision } = conditions();
+    const threadsConditions = conditions();
     const threads = await twoThreads(chosen, able);
     if (printOnly) return;
     const results = JSON.parse(readFileSync(RESULTS, 'utf8'));
-    writeFileSync(RESULTS, JSON.stringify({ ...results, threads, threadsRevision: revision }));
+    writeFileSync(RESULTS, JSON.stringify({ ...results, threads, threadsConditions }));
     return write();
   }
   const memoryPeaks = peakMemory(all);
@@ -240,7 +240,7 @@ async function main() {
     versions,
     cases,
     threads: await twoThreads(chosen, able),
-    threadsRevision: measured.revision,
+    threadsConditions: measured,
     exactness: Object.fromEntries(
       ['training', 'gradient'].map((mode) => [mode, inProcess('exactness', { contenders: able(mode), mode }).result]),
     ),

@@ -230,6 +230,7 @@ function threadsTable({ cases, versions }, mode) {
 /** The section about two threads. */
 function threadsSection(results) {
   const { cases, versions } = threaded(results);
+  const { machine, note, revision } = results.threadsConditions;
   const without = Object.keys(versions)
     .map((name) => [name, cases.map(({ failures: [, two] }) => two[name]).find(Boolean)])
     .filter(([, why]) => why)
@@ -238,8 +239,9 @@ function threadsSection(results) {
 arena of \`createThreads\`. Each library and number of threads has a process of its own. These take turns, with pauses in which all
 threads fall asleep. Each sample repeats the call for at least 50 ms, as a program’s loop does. Before that, the same calls are made without
 being timed, because after a pause Linux may run two threads on the same core for some milliseconds. Before all samples, each process makes
-calls for a second or two, because V8 compiles their code meanwhile, in threads of its own. Measured at revision
-${results.threadsRevision}. ${without.join(' ')}
+calls for a second or two, because V8 compiles their code meanwhile, in threads of its own.
+
+This section was measured on ${sentenceOfMachine(machine, note)}, at revision ${revision}. ${without.join(' ')}
 
 How many times as fast is a library with two threads as with one? The table has the median over the shapes below, and the range.
 About 1 means that it computes batch normalization in one thread in any case.
