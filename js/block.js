@@ -8,7 +8,6 @@
 
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
-import { BLOCK_POSITIONS, layoutOf } from './plan.js';
 import { computeSlice } from './slices.js';
 
 /* What is divided into parts: channels, rows of the batch, or positions of slabs. The order is that of a box (see Kernel.run). */
@@ -16,8 +15,8 @@ export const BY_CHANNELS = 0;
 export const BY_ROWS = 1;
 export const BY_POSITIONS = 2;
 
-/** How a job is cut: into stages, and into `each` parts for each of so many threads.
- * @typedef {{ queues: number, each: number, by: number, stages: number[] }} Cut */
+/** How a job is cut: into stages, and into `each` parts of whole units for each of so many threads.
+ * @typedef {{ queues: number, each: number, by: number, unit: number, stages: number[] }} Cut */
 
 /** @import { Kernel } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
@@ -49,11 +48,11 @@ export const stateOf = (k) => THREAD + LINE * k + 1;
 /** 1 if it was lost. @param {number} k of a worker */
 export const lostOf = (k) => THREAD + LINE * k + 2;
 
-/* The job: 16 doubles after the words, and then some numbers per channel, also doubles. */
+/* The job: 17 doubles after the words, and then some numbers per channel, also doubles. */
 const DESCRIPTION = 4 * (THREAD + LINE * MOST);
-const NUMBERS = DESCRIPTION + 8 * 16;
+const NUMBERS = DESCRIPTION + 8 * 17;
 /** The place of the stage in the description. */
-const STAGE = 15;
+const STAGE = 16;
 const NAMES = /** @type {const} */ (['gamma', 'beta', 'mean', 'variance', 'gradGamma', 'gradBeta']);
 /** The most channels of a job. */
 export const CHANNELS = 1 << 16;
@@ -70,7 +69,7 @@ export class Block {
   constructor(buffer = new SharedArrayBuffer(NUMBERS + 8 * CHANNELS * NAMES.length)) {
     this.buffer = buffer;
     this.words = new Int32Array(buffer, 0, DESCRIPTION / 4);
-    this.job = new Float64Array(buffer, DESCRIPTION, 16);
+    this.job = new Float64Array(buffer, DESCRIPTION, 17);
     /** @type {Record<typeof NAMES[number], Float64Array>} */
     this.numbers = /** @type {any} */ (
       Object.fromEntries(NAMES.map((name, i) => [name, new Float64Array(buffer, NUMBERS + 8 * CHANNELS * i, CHANNELS)]))
@@ -99,13 +98,14 @@ export class Block {
    * @param {number} memory the number of the memory that all tensors are in @param {number} kept see slices.js
    * @param {Cut} cut @param {Problem & { gradOutput?: Float32Array }} problem @param {Float32Array | null} out
    */
-  write(memory, kept, { queues, each, by }, problem, out) {
+  write(memory, kept, { queues, each, by, unit }, problem, out) {
     const { x, gradOutput, batch, channels, spatial, gamma, beta, mean, variance, epsilon, training, relu } = problem;
     this.job.set([
       memory,
       queues,
       each,
       by,
+      unit,
       batch,
       channels,
       spatial,
@@ -179,17 +179,31 @@ export class Block {
   /** @param {number} queue @param {number} i which of its parts @param {(memory: number) => Kernel} kernelOf
    * @param {() => boolean} goesOn */
   #compute(queue, i, kernelOf, goesOn) {
-    const [memory, queues, each, by, batch, channels, spatial, epsilon, training, relu, given, x, gradOutput, out, kept, stage] =
-      this.job;
+    const [
+      memory,
+      queues,
+      each,
+      by,
+      unit,
+      batch,
+      channels,
+      spatial,
+      epsilon,
+      training,
+      relu,
+      given,
+      x,
+      gradOutput,
+      out,
+      kept,
+      stage,
+    ] = this.job;
     // If this thread was given up between taking the part and reading the job, it may have read another job.
     if (!goesOn()) return;
     const kernel = kernelOf(memory);
     const part = queue * each + i;
-    const sums = training || gradOutput;
     const box = [0, channels, 0, batch, 0, spatial];
     const divided = box[2 * by + 1];
-    // Slabs are cut where blocks end, and so are rows where channels are summed.
-    const unit = [1, sums ? layoutOf(batch, spatial)[1] : 1, BLOCK_POSITIONS][by];
     for (const end of [0, 1])
       box[2 * by + end] = Math.min(divided, unit * Math.floor(((part + end) * Math.ceil(divided / unit)) / (queues * each)));
     const tensor = (/** @type {number} */ address) => address && new Float32Array(kernel.buffer, address);
@@ -213,7 +227,8 @@ export class Block {
     const to = /** @type {Float32Array | null} */ (tensor(out) || null);
     /** @type {any} */
     const { gradGamma, gradBeta } = numbers;
-    if (by === BY_POSITIONS || (by === BY_ROWS && sums)) computeSlice(kernel, problem, to, gradGamma, gradBeta, stage, kept);
+    if (by === BY_POSITIONS || (by === BY_ROWS && (training || gradOutput)))
+      computeSlice(kernel, problem, to, gradGamma, gradBeta, stage, kept);
     else if (gradOutput) differentiateBy(kernel, problem, to, gradGamma, gradBeta);
     else normalizeBy(kernel, problem, to);
   }

@@ -8,7 +8,7 @@ import { CHANNEL_BYTES, findStatistics, writeChannels } from './forward.js';
 /** The positions of bn_gradient's first two fields (src/batchnorm.h), in doubles. */
 const GRAD_GAMMA = 0;
 const GRAD_BETA = 1;
-const GRADIENT_BYTES = 80;
+export const GRADIENT_BYTES = 80;
 
 /**
  * @param {Kernel} kernel with the functions of the gradient @param {GradientJob} job not empty @param {Float32Array | null} out

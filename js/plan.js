@@ -56,11 +56,11 @@ const COLUMN_ROWS = 256;
  */
 
 /**
- * The layout: whether it is columns, not slabs, and how many rows a block has. It depends on the dimensions alone, never on memory,
+ * How channels are summed: whether the layout is columns, not slabs, and how many rows a block has. This depends on the dimensions alone, never on memory,
  * because the rounding depends on it.
  * @param {number} batch @param {number} spatial @returns {[boolean, number]}
  */
-export const layoutOf = (batch, spatial) =>
+export const blocksOf = (batch, spatial) =>
   spatial < 32 && spatial < 3 * batch ? [true, COLUMN_ROWS] : [false, spatial < SHORT ? SHORT_ROWS : 1];
 
 /**
@@ -74,7 +74,7 @@ export const layoutOf = (batch, spatial) =>
  */
 export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const { tiles, blocks, again, numbers } = task;
-  const [columns, height] = layoutOf(batch, spatial);
+  const [columns, height] = blocksOf(batch, spatial);
   const least = blocks ? Math.min(batch, height) : 1;
   const copies = columns ? spatial : 1;
   const sums = task.sums * copies;

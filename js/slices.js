@@ -3,8 +3,8 @@
  * blocks, in order, as src/forward.c and src/gradient.c would. So the results have the same bits as if nothing was divided. */
 
 import { normalizeBy } from './forward.js';
-import { differentiateBy } from './gradient.js';
-import { BLOCK_POSITIONS, layoutOf } from './plan.js';
+import { differentiateBy, GRADIENT_BYTES } from './gradient.js';
+import { BLOCK_POSITIONS, blocksOf } from './plan.js';
 
 /** @import { Functions, Kernel, Range } from './kernel.js' */
 /** @import { Dimensions } from './plan.js' */
@@ -17,10 +17,10 @@ export const STATISTICS = 1;
 export const SUMS = 2;
 export const RESULTS = 3;
 
-/** The positions of bn_gradient's last two fields (src/batchnorm.h), and the number of its fields, in doubles. */
+/** The number of bn_gradient's fields (src/batchnorm.h), and the positions of its last two, in doubles. */
+const FIELDS = GRADIENT_BYTES / 8;
 const FIRST = 8;
 const UNEVEN = 9;
-const FIELDS = 10;
 
 const nothing = () => {};
 
@@ -31,7 +31,7 @@ const nothing = () => {};
  */
 function stageOf(kernel, { batch, channels: all, spatial, box, gradOutput }, stage, kept) {
   const { functions, f64 } = kernel;
-  const [columns, height] = layoutOf(batch, spatial);
+  const [columns, height] = blocksOf(batch, spatial);
   /** Series per channel. */
   const copies = columns ? spatial : 1;
   /** What `seen` counts per row. */
@@ -130,7 +130,7 @@ function stageOf(kernel, { batch, channels: all, spatial, box, gradOutput }, sta
 
   /** @type {Kernel['run']} */
   const run = (_, task, x, gradients, out, steps) => {
-    // If a slab has several blocks, each channel is a range of its own, so that a call sums a block of one channel.
+    // Where slabs have several blocks, each channel is a range of its own. Then one call of a kernel function sums one block.
     const most = perSlab > 1 ? 1 : all;
     for (let from = 0; from < all; from += most) {
       const part = { batch, channels: all, spatial, box: [from, from + most, ...box.slice(2)] };

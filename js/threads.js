@@ -19,7 +19,7 @@ import { binary as forwardBinary } from './forward-binary.js';
 import { binary as gradientBinary } from './gradient-binary.js';
 import { Kernel } from './kernel.js';
 import { functionsOf, load, makeMemory, moduleOf, settle } from './loader.js';
-import { BLOCK_POSITIONS, layoutOf } from './plan.js';
+import { BLOCK_POSITIONS, blocksOf } from './plan.js';
 import { RESULTS, STATISTICS, SUMS } from './slices.js';
 import { describe, fail, isSize, rejectNumber } from './tensor.js';
 import { none, readOptions } from './validate.js';
@@ -34,8 +34,8 @@ const LEAST = 8 << 10;
 const LEAST_UNSUMMED = 48 << 10;
 /** The same, for slices (see slices.js) if sums are taken: such calls have several stages. */
 const LEAST_SLICE = 32 << 10;
-/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. But if
- * a call has several stages, each part merges the sums of all, so there is one part for each thread. */
+/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. In
+ * calls of several stages, each part merges the sums of all, so there is one part for each thread. */
 const LARGE = 1 << 16;
 /** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other. Processors fetch
  * cache lines ahead of use, and so would take them from each other. */
@@ -120,36 +120,39 @@ function available() {
 }
 
 /**
- * How the threads of a pool share a problem.
+ * How the threads of a pool share a problem; undefined if they do not.
  * @param {Problem & Partial<GradientJob>} problem @param {number} threads
- * @returns {Cut} with fewer than 2 queues if they do not
+ * @returns {Cut | undefined}
  */
 function cutOf({ x, gradOutput, batch, channels, spatial, training, mean }, threads) {
   const values = x.length;
   const sums = training || gradOutput !== undefined;
-  /** Whether n parts of whole units are about equal: the largest has at most a quarter more than the average. */
-  const equal = (/** @type {number} */ n, /** @type {number} */ divided, unit = 1) =>
-    divided > unit * (n - 1) && Math.ceil(divided / unit / n) * unit * n <= 1.25 * divided;
+  const sizes = [channels, batch, spatial];
+  // Slabs are cut where blocks end, and so are rows where channels are summed.
+  const units = [1, sums ? blocksOf(batch, spatial)[1] : 1, BLOCK_POSITIONS];
+  /** Whether n parts are about equal: the largest has at most a quarter more than the average. @param {number} n @param {number} by */
+  const equal = (n, by) =>
+    sizes[by] > units[by] * (n - 1) && Math.ceil(sizes[by] / units[by] / n) * units[by] * n <= 1.25 * sizes[by];
   const channelsFor = (/** @type {number} */ n, run = RUN) => Math.floor(channels / n) * spatial >= run;
-  const slicesFor = (/** @type {number} */ n, /** @type {number} */ divided, /** @type {number} */ unit) =>
-    equal(n, divided, unit) && (!sums || values >= LEAST_SLICE * n);
-  const rowsFor = (/** @type {number} */ n) =>
-    slicesFor(n, batch, sums ? layoutOf(batch, spatial)[1] : 1) && batch * spatial >= MANY * n;
+  const slicesFor = (/** @type {number} */ n, /** @type {number} */ by) => equal(n, by) && (!sums || values >= LEAST_SLICE * n);
   /** What to divide into n parts: the best of what is possible. @param {number} n */
   const divisionFor = (n) => {
-    if (channelsFor(n, sums ? LONG : LONG_UNSUMMED) && equal(n, channels)) return BY_CHANNELS;
-    if (rowsFor(n)) return BY_ROWS;
-    if (slicesFor(n, spatial, BLOCK_POSITIONS)) return BY_POSITIONS;
+    if (channelsFor(n, sums ? LONG : LONG_UNSUMMED) && equal(n, BY_CHANNELS)) return BY_CHANNELS;
+    if (slicesFor(n, BY_ROWS) && batch * spatial >= MANY * n) return BY_ROWS;
+    if (slicesFor(n, BY_POSITIONS)) return BY_POSITIONS;
     return channelsFor(n) ? BY_CHANNELS : undefined;
   };
-  let queues = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
-  while (queues > 1 && divisionFor(queues) === undefined) queues--;
-  const by = divisionFor(queues) ?? BY_CHANNELS;
-  const stages = [RESULTS];
-  if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
-  if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
-  const twice = values >= LARGE * queues && stages.length === 1 && divisionFor(2 * queues) === by;
-  return { queues, each: twice ? 2 : 1, by, stages };
+  const most = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
+  for (let queues = most; queues > 1; queues--) {
+    const by = divisionFor(queues);
+    if (by === undefined) continue;
+    const stages = [RESULTS];
+    if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
+    if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
+    const twice = values >= LARGE * queues && stages.length === 1 && divisionFor(2 * queues) === by;
+    return { queues, each: twice ? 2 : 1, by, unit: units[by], stages };
+  }
+  return undefined;
 }
 
 /** The kernel of shared memory, in which the work can be shared, too. */
@@ -334,7 +337,7 @@ class Pool {
     const elsewhere = (/** @type {Float32Array | null} */ array) => array && array.buffer !== kernel.buffer;
     if (elsewhere(x) || elsewhere(gradOutput) || elsewhere(out)) return false;
     const cut = cutOf(problem, this.size);
-    if (cut.queues < 2) return false;
+    if (!cut) return false;
     const block = this.#block;
     block.write(memory, kept, cut, problem, out);
     this.#cut = true;

@@ -120,8 +120,9 @@ for (const [shape, axis = 1] of [
   // Parts are positions.
   [[1, 1, 300, 301]],
   [[2, 2, 200, 211]],
-  // Only in inference.
+  // Parts are rows of the batch in inference only.
   [[37, 6, 23, 23]],
+  // The calling thread computes alone.
   [[5, 1, 90, 90]],
   [[2, 3, 7, 7]],
 ])
