@@ -30,7 +30,7 @@ import { makePlan } from './plan.js';
  * @typedef {object} Range
  * @property {number} first
  * @property {number} channels
- * @property {number} columns the plan's, as 1 or 0
+ * @property {number} columns the plan's
  * @property {number} numbers
  * @property {number} partial
  * @property {number} fold
@@ -196,7 +196,7 @@ export class Kernel {
         gLoaded ||= withGradients && (plan.resident || gPlace !== null);
       };
 
-      steps({ first, channels: range, columns: Number(plan.columns), numbers, partial, fold, tileStride, sweep });
+      steps({ first, channels: range, columns: plan.columns, numbers, partial, fold, tileStride, sweep });
     }
   }
 }

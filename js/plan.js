@@ -24,7 +24,12 @@ const LINE = 64;
 export const BLOCK_POSITIONS = 4096;
 const SHORT = 512;
 const SHORT_ROWS = 8;
+/** Rows of a block in columns, unless rows are narrow. Those have longer blocks, so that fewer are merged. */
 const COLUMN_ROWS = 256;
+/** The most values in four blocks of narrow rows. Rows of fewer than NARROW channels count as if they had so many, since a tile has room
+ * for about 1,024 rows at least. */
+const FOUR_BLOCKS = 1 << 18;
+const NARROW = 64;
 
 /** @typedef {{ batch: number, channels: number, spatial: number }} Dimensions */
 
@@ -46,7 +51,7 @@ const COLUMN_ROWS = 256;
  * range during all steps, or one piece at a time, which is then copied again for each step.
  *
  * @typedef {object} Plan
- * @property {boolean} columns the kernel's layout: lanes across channels and positions, instead of along slabs
+ * @property {number} columns rows of a block in columns, or 0 if the layout is slabs
  * @property {boolean} resident whether a range stays in the tiles through all steps
  * @property {number} range channels of a range
  * @property {number} rows rows of a piece
@@ -56,25 +61,30 @@ const COLUMN_ROWS = 256;
  */
 
 /**
- * How channels are summed: whether the layout is columns, not slabs, and how many rows a block has. This depends on the dimensions alone, never on memory,
- * because the rounding depends on it.
- * @param {number} batch @param {number} spatial @returns {[boolean, number]}
+ * How channels are summed: the number of rows of a block in columns, or 0 if the layout is slabs; and the number of rows of a block in
+ * either layout. This depends on the dimensions alone, never on memory, because the rounding depends on it.
+ * @param {number} batch @param {number} channels @param {number} spatial
  */
-export const blocksOf = (batch, spatial) =>
-  spatial < 32 && spatial < 3 * batch ? [true, COLUMN_ROWS] : [false, spatial < SHORT ? SHORT_ROWS : 1];
+export function blocksOf(batch, channels, spatial) {
+  if (spatial >= 32 || spatial >= 3 * batch) return [0, spatial < SHORT ? SHORT_ROWS : 1];
+  // If rows are narrow, there is a multiple of four blocks of the same size, so that threads can share them.
+  const blocks = 4 * Math.ceil((batch * Math.max(NARROW, channels) * spatial) / FOUR_BLOCKS);
+  const rows = Math.max(COLUMN_ROWS, Math.ceil(batch / blocks));
+  return [rows, rows];
+}
 
 /**
  * Plans a call on tensors that are not empty.
  *
  * @param {Dimensions} dimensions
  * @param {Task} task
- * @param {number} bytes of the work area, at least 64 KiB per tile
+ * @param {number} bytes of the work area, at least 84 KiB per tile
  * @param {boolean} home all sources are in the kernel's memory, or are copied into a tensor that is
  * @returns {Plan}
  */
 export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const { tiles, blocks, again, numbers } = task;
-  const [columns, height] = blocksOf(batch, spatial);
+  const [columns, height] = blocksOf(batch, channels, spatial);
   const least = blocks ? Math.min(batch, height) : 1;
   const copies = columns ? spatial : 1;
   const sums = task.sums * copies;

@@ -31,7 +31,7 @@ const nothing = () => {};
  */
 function stageOf(kernel, { batch, channels: all, spatial, box, gradOutput }, stage, kept) {
   const { functions, f64 } = kernel;
-  const [columns, height] = blocksOf(batch, spatial);
+  const [columns, height] = blocksOf(batch, all, spatial);
   /** Series per channel. */
   const copies = columns ? spatial : 1;
   /** What `seen` counts per row. */

@@ -129,7 +129,7 @@ function cutOf({ x, gradOutput, batch, channels, spatial, training, mean }, thre
   const sums = training || gradOutput !== undefined;
   const sizes = [channels, batch, spatial];
   // Slabs are cut where blocks end, and so are rows where channels are summed.
-  const units = [1, sums ? blocksOf(batch, spatial)[1] : 1, BLOCK_POSITIONS];
+  const units = [1, sums ? blocksOf(batch, channels, spatial)[1] : 1, BLOCK_POSITIONS];
   /** Whether n parts are about equal: the largest has at most a quarter more than the average. @param {number} n @param {number} by */
   const equal = (n, by) =>
     sizes[by] > units[by] * (n - 1) && Math.ceil(sizes[by] / units[by] / n) * units[by] * n <= 1.25 * sizes[by];

@@ -33,7 +33,8 @@
  * has the same bits on every machine and engine, however a tensor is cut into ranges and pieces (any NaN equals any other). The order
  * of summation is part of the contract. A series is cut into blocks, from the start of the tensor. A block is
  *   slabs     BN_BLOCK_POSITIONS of one slab, or BN_SHORT_ROWS rows if slabs have fewer than BN_SHORT positions
- *   columns   BN_COLUMN_ROWS rows
+ *   columns   `columns` rows. The caller chooses their number, which also depends only on the dimensions of the whole tensor. In slabs,
+ *             the argument `columns` is 0.
  * A piece must end where a block or the tensor ends. For bn_normalize, bn_mask and bn_gradient_input it may also end after any
  * row.
  *
@@ -76,8 +77,6 @@
 /** If slabs have fewer positions than this, a block takes several rows. */
 #define BN_SHORT 512
 #define BN_SHORT_ROWS 8
-/** Rows of a block in columns. */
-#define BN_COLUMN_ROWS 256
 
 /** The numbers of a channel: six doubles, in this order. What the caller sets, it sets before bn_fold. */
 typedef struct {
@@ -99,14 +98,14 @@ typedef struct {
 
 /** Adds a piece to the statistics in partial, which already hold `seen` values per series. If `seen` is 0, partial is overwritten.
  * Uses fold as scratch memory. epsilon must be the one given to bn_fold. */
-void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
+void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, size_t columns, double epsilon,
                    size_t seen, double *partial, float *fold);
 
 /** Sets mean_hi, mean_lo and variance from the statistics of `count` values per channel. */
-void bn_moments(double count, size_t channels, size_t spatial, bool columns, const double *partial, bn_channel *channel);
+void bn_moments(double count, size_t channels, size_t spatial, size_t columns, const double *partial, bn_channel *channel);
 
 /** Sets mean_hi, mean_lo, inv_std and fold from the mean and variance (in training, those of bn_moments). */
-void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, bool columns, bn_channel *channel, float *fold);
+void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, size_t columns, bn_channel *channel, float *fold);
 
 /** y ← (x − mean) · inv_std · gamma + beta, over a piece; with relu, not less than 0, and never −0.
  * Let scale = gamma · inv_std and shift = beta − mean_lo · scale. A channel is computed in float32, as (x − mean_hi) · scale + shift,
@@ -118,7 +117,7 @@ void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, boo
  * make float32 ten times as slow. A part is BN_BLOCK_POSITIONS long, or shorter at the slab's end. It is computed in double if it
  * has at least 64 positions, and its first 8 values are all nearer to mean_hi than 2⁻¹¹⁵, but not all equal to it. */
 void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t channels, size_t spatial,
-                  bool columns, bool relu, const bn_channel *channel, const float *fold);
+                  size_t columns, bool relu, const bn_channel *channel, const float *fold);
 
 /** Sets `to` to g where y > 0, and to 0 elsewhere, in rows of `width` values. `to` may be g, with the same stride. */
 void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_stride, size_t g_stride, size_t to_stride,
@@ -127,7 +126,7 @@ void bn_mask(const float *y, const float *g, float *to, size_t rows, size_t y_st
 /** Adds a piece to the sums in partial, which already hold `seen` values per series. If `seen` is 0, partial is overwritten. fold is
  * the one that bn_fold set. Sets first and uneven. */
 void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stride, size_t g_stride, size_t channels,
-                      size_t spatial, bool columns, size_t seen, double *partial, bn_gradient *gradient, const float *fold);
+                      size_t spatial, size_t columns, size_t seen, double *partial, bn_gradient *gradient, const float *fold);
 
 /** Sets the other fields of gradient from the sums of `count` values per channel, and fold after the part that bn_fold set. mean(…) is
  * a sum times 1 / count, which is rounded first.
@@ -141,7 +140,7 @@ void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stri
  *   mean_lo   (center − mean_hi) + mean(d)
  *   g_hi      and g_lo: hi and lo of the mean of G, as defined above
  * In inference, only gamma and beta have a meaning. */
-void bn_gradient_fold(double count, double epsilon, bool training, size_t channels, size_t spatial, bool columns,
+void bn_gradient_fold(double count, double epsilon, bool training, size_t channels, size_t spatial, size_t columns,
                       const double *partial, const bn_channel *channel, bn_gradient *gradient, float *fold);
 
 /** y ← (g − mean(g)) · scale − (x − mean) · slope, over a piece.
@@ -151,6 +150,6 @@ void bn_gradient_fold(double count, double epsilon, bool training, size_t channe
  *   |mean_hi|, |g_hi|, |constant| and |slope| · √(count · variance) < 2¹⁰²
  * Otherwise it is computed in double and rounded once to float32. */
 void bn_gradient_input(const float *x, const float *g, float *y, size_t rows, size_t x_stride, size_t g_stride, size_t y_stride,
-                       size_t channels, size_t spatial, bool columns, const bn_gradient *gradient, const float *fold);
+                       size_t channels, size_t spatial, size_t columns, const bn_gradient *gradient, const float *fold);
 
 #endif

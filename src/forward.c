@@ -222,7 +222,7 @@ static void merge(double *restrict sum, double *restrict m2, double seen, const 
   }
 }
 
-void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, bool columns, double epsilon,
+void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, size_t spatial, size_t columns, double epsilon,
                    size_t seen, double *partial, float *fold) {
   const size_t series = columns ? channels * spatial : channels;
   const size_t height = block_height(spatial, columns);
@@ -246,7 +246,7 @@ void bn_statistics(const float *x, size_t rows, size_t stride, size_t channels, 
     }
 }
 
-__attribute__((minsize)) void bn_moments(double count, size_t channels, size_t spatial, bool columns, const double *partial,
+__attribute__((minsize)) void bn_moments(double count, size_t channels, size_t spatial, size_t columns, const double *partial,
                                          bn_channel *channel) {
   const size_t copies = columns ? spatial : 1;
   const double n = count / (double)copies, inv_n = 1 / n, inv_count = 1 / count;
@@ -265,7 +265,7 @@ __attribute__((minsize)) void bn_moments(double count, size_t channels, size_t s
 
 /* ---- fold ------------------------------------------------------------------------------------------------------ */
 
-__attribute__((minsize)) void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, bool columns,
+__attribute__((minsize)) void bn_fold(double epsilon, bool training, size_t channels, size_t spatial, size_t columns,
                                       bn_channel *channel, float *fold) {
   /* Columns need one copy per position, so that a vector load gets the numbers of each lane's channel. */
   const size_t copies = columns ? spatial : 1, step = channels * copies;
@@ -375,7 +375,7 @@ static void normalize_columns(const float *x, float *y, size_t rows, size_t x_st
 }
 
 void bn_normalize(const float *x, float *y, size_t rows, size_t x_stride, size_t y_stride, size_t channels, size_t spatial,
-                  bool columns, bool relu, const bn_channel *channel, const float *fold) {
+                  size_t columns, bool relu, const bn_channel *channel, const float *fold) {
   assert(rows > 0 && channels > 0 && spatial > 0 && (x != y || x_stride == y_stride));
   const size_t step = columns ? channels * spatial : channels;
   const float *center = fold, *scale = fold + step, *shift = fold + 2 * step;

@@ -113,7 +113,7 @@ static bool differs(const float *g, size_t rows, size_t stride, size_t n, double
 }
 
 void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stride, size_t g_stride, size_t channels,
-                      size_t spatial, bool columns, size_t seen, double *partial, bn_gradient *gradient, const float *fold) {
+                      size_t spatial, size_t columns, size_t seen, double *partial, bn_gradient *gradient, const float *fold) {
   const size_t copies = columns ? spatial : 1, series = channels * copies, height = block_height(spatial, columns);
   assert(rows > 0 && channels > 0 && spatial > 0 && (!columns || spatial <= BN_BLOCK_POSITIONS));
   assert(seen % (columns ? height : spatial < BN_SHORT && rows > 1 ? height * spatial : 1) == 0);
@@ -144,7 +144,7 @@ void bn_gradient_sums(const float *x, const float *g, size_t rows, size_t x_stri
 /* ---- fold ------------------------------------------------------------------------------------------------------ */
 
 __attribute__((minsize)) void bn_gradient_fold(double count, double epsilon, bool training, size_t channels, size_t spatial,
-                                               bool columns, const double *partial, const bn_channel *channel,
+                                               size_t columns, const double *partial, const bn_channel *channel,
                                                bn_gradient *gradient, float *fold) {
   const size_t copies = columns ? spatial : 1, series = channels * copies;
   const double inv_count = 1 / count;
@@ -247,7 +247,7 @@ static void input_columns(const float *x, const float *g, float *y, size_t rows,
 }
 
 void bn_gradient_input(const float *x, const float *g, float *y, size_t rows, size_t x_stride, size_t g_stride, size_t y_stride,
-                       size_t channels, size_t spatial, bool columns, const bn_gradient *gradient, const float *fold) {
+                       size_t channels, size_t spatial, size_t columns, const bn_gradient *gradient, const float *fold) {
   assert(rows > 0 && channels > 0 && spatial > 0 && (g != y || g_stride == y_stride) && (x != y || x_stride == y_stride));
   const size_t step = columns ? channels * spatial : channels;
   fold += 3 * step;

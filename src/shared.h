@@ -32,8 +32,8 @@ static inline size_t next_in_double(const float *scale, size_t c, size_t channel
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-static inline size_t block_height(size_t spatial, bool columns) {
-  return columns ? BN_COLUMN_ROWS : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
+static inline size_t block_height(size_t spatial, size_t columns) {
+  return columns ? columns : spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
 }
 
 static inline bool is_finite(double value) { return value - value == 0; }

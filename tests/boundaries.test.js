@@ -34,6 +34,8 @@ for (const width of [4095, 4096, 4097, 8191, 8192, 8193]) probe('around the leng
 for (const width of [511, 512, 513]) probe('around the length below which a block has several slabs', [9, 2, 1, width]);
 for (const batch of [7, 8, 9, 15, 16, 17]) probe('around the number of rows in a block of short slabs', [batch, 3, 6, 7]);
 for (const batch of [255, 256, 257, 511, 512, 513]) probe('around the number of rows in a block of columns', [batch, 5, 3, 1]);
+for (const batch of [1023, 1024, 1025, 1028, 4095, 4096, 4097])
+  probe('around the number of rows in a longer block of columns', [batch, 3, 1, 1]);
 probe('one position', [64, 33, 1, 1]);
 probe('49 positions', [8, 20, 7, 7]);
 probe('one channel', [4, 1, 19, 23]);

@@ -12,6 +12,20 @@ import { Kernel } from '../js/kernel.js';
 import { gradBetaBound, gradGammaBound, gradInputBound, gradientReference } from './gradient-reference.js';
 import { channelOf, outputBound, reference, ulp } from './reference.js';
 
+/** The sizes of blocks that src/batchnorm.h states. */
+const header = readFileSync(new URL('../src/batchnorm.h', import.meta.url), 'utf8');
+const [SHORT, SHORT_ROWS] = ['SHORT', 'SHORT_ROWS'].map((name) => Number(header.match(`#define BN_${name} (\\d+)`)[1]));
+export const POSITIONS = Number(header.match(/#define BN_BLOCK_POSITIONS (\d+)/)[1]);
+
+/** How many rows a block has: in slabs, as src/batchnorm.h states; in columns, as docs/numerics.md does. */
+export function rowsOfBlock({ batch, channels, spatial }, columns) {
+  if (!columns) return spatial < SHORT ? SHORT_ROWS : 1;
+  const row = Math.max(channels, 64) * spatial;
+  if (row >= 256) return 256;
+  const blocks = 4 * Math.ceil((batch * row) / 65536 / 4);
+  return Math.max(256, Math.ceil(batch / blocks));
+}
+
 /** Checks that values have the same bits; any NaN equals any other. */
 export function assertSameBits(actual, expected, message) {
   assert.equal(actual.length, expected.length, message);

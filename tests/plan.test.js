@@ -1,22 +1,17 @@
 /* The plan. It is pure arithmetic, so tensors of any size can be planned here. Also, results must not depend on it. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { normalizeBy } from '../js/forward.js';
 import { differentiateBy } from '../js/gradient.js';
 import { makePlan } from '../js/plan.js';
 import { normalTensor, parametersFor, seeded, tensor } from './data.js';
-import { assertSameBits, callKernel, callWithin } from './helpers.js';
+import { assertSameBits, callKernel, callWithin, POSITIONS, rowsOfBlock } from './helpers.js';
 
 const KIB = 1024;
-const BUDGETS = [64 * KIB, 65 * KIB, 100 * KIB, 128 * KIB, 192 * KIB, 256 * KIB, 1024 * KIB, 2048 * KIB, 8192 * KIB];
+/** The least memory per tile. */
+const LEAST = 84 * KIB;
+const BUDGETS = [LEAST, LEAST + 64, 100 * KIB, 128 * KIB, 192 * KIB, 256 * KIB, 1024 * KIB, 2048 * KIB, 8192 * KIB];
 const DIMENSIONS = [1, 2, 3, 5, 16, 31, 32, 33, 49, 64, 65, 1000, 4096, 1e5, 1e6, 1e7, 1e9, 1e12];
-
-/** The sizes of blocks that src/batchnorm.h states. */
-const header = readFileSync(new URL('../src/batchnorm.h', import.meta.url), 'utf8');
-const [POSITIONS, SHORT, SHORT_ROWS, COLUMN_ROWS] = ['BLOCK_POSITIONS', 'SHORT', 'SHORT_ROWS', 'COLUMN_ROWS'].map((name) =>
-  Number(header.match(`#define BN_${name} (\\d+)`)[1]),
-);
 
 /** The task that a call plans, recorded by a kernel that does nothing. */
 function taskOf(use, job, out) {
@@ -36,8 +31,8 @@ const TASKS = {
   'gradient in inference, relu': taskOf(differentiateBy, { training: false, mean: [0], relu: true }, out),
 };
 
-/** The budgets for a task: at least 64 KiB per tile. */
-const budgetsOf = ({ tiles }) => BUDGETS.filter((budget) => budget >= 64 * KIB * tiles);
+/** The budgets for a task. */
+const budgetsOf = ({ tiles }) => BUDGETS.filter((budget) => budget >= LEAST * tiles);
 
 /** Checks a plan against its memory and the kernel's rules. Returns the most bytes that it uses. */
 function holdPlan(name, dimensions, budget, home) {
@@ -52,7 +47,8 @@ function holdPlan(name, dimensions, budget, home) {
   hold(rows >= 1 && rows <= batch && positions >= 1 && positions <= spatial, 'a piece is within the tensor');
   if (home) hold(!resident, 'tensors in the kernel’s memory are not copied');
   else if (rows === batch && positions === spatial) hold(resident, 'a whole range is resident');
-  const height = columns ? COLUMN_ROWS : spatial < SHORT ? SHORT_ROWS : 1;
+  const height = rowsOfBlock(dimensions, columns);
+  hold(columns === 0 || columns === height, 'the layout states the rows of a block');
   if (task.blocks) hold(rows % height === 0 || rows === batch, 'pieces end where blocks do');
   if (positions < spatial)
     hold(positions % POSITIONS === 0 && rows === 1 && range === 1 && !columns, 'only a single slab is cut');
@@ -98,7 +94,7 @@ test('random plans fit, too, in memory of any size up to 4 GiB, and in exactly a
   };
   for (let k = 0; k < 50000; k++) {
     const [name, { tiles }] = Object.entries(TASKS)[k % Object.keys(TASKS).length];
-    const least = 64 * KIB * tiles;
+    const least = LEAST * tiles;
     const sizes = [];
     for (let left = 1e12; sizes.length < 3; left = Math.floor(left / sizes.at(-1))) sizes.push(upTo(left));
     // It is also random which of the three may be large.

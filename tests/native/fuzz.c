@@ -60,7 +60,7 @@ static tensor any_tensor(bytes *b) {
   static const size_t borders[] = {
       4, 8, 16, 32, 64, BN_SHORT, BN_BLOCK_POSITIONS, 2 * BN_BLOCK_POSITIONS, 3 * BN_BLOCK_POSITIONS};
   const uint8_t kind = byte(b);
-  tensor t = {.channels = up_to(b, 9), .columns = kind & 1};
+  tensor t = {.channels = up_to(b, 9), .columns = kind & 1 ? 4 * up_to(b, 256) - kind / 2 % 4 : 0};
   if (t.columns)
     t.spatial = up_to(b, 40);
   else if (kind & 2)
@@ -74,7 +74,7 @@ static tensor any_tensor(bytes *b) {
 
 /* Pieces as the header allows them; for bn_normalize, of any number of rows. */
 static cut any_cut(bytes *b, const tensor *t) {
-  const size_t height = t->columns ? BN_COLUMN_ROWS : t->spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
+  const size_t height = t->columns ? t->columns : t->spatial < BN_SHORT ? BN_SHORT_ROWS : 1;
   const uint8_t flags = byte(b);
   cut cut = {
       .range = up_to(b, t->channels),
@@ -115,7 +115,7 @@ static void fill(bytes *b, const tensor *t, float *x) {
     if (flags & 1 && !as_it_is) w = (w & 0x807fffff) | ((low + (w >> 23) % (1 + window % 8)) & 255) << 23;
     memcpy(x + i, &w, 4);
     if (as_it_is) continue;
-    const size_t in_slab = i % t->spatial, in_block = t->columns ? i / row % BN_COLUMN_ROWS : in_slab % BN_BLOCK_POSITIONS;
+    const size_t in_slab = i % t->spatial, in_block = t->columns ? i / row % t->columns : in_slab % BN_BLOCK_POSITIONS;
     if (flags & 8 && in_block < (size_t)(others >> 3)) x[i] *= factor;
     x[i] = flags & 16 && w % 8 ? base : base + x[i];
     if (flags & 32 && (t->columns ? i / row : in_slab) % 2) x[i] = base - x[i - step] + base;

@@ -49,8 +49,8 @@ function build(source, sanitizers) {
   return binary;
 }
 
-/** The layout depends on the dimensions alone. */
-function isColumns([batch, channels, height, width]) {
+/** The layout depends on the dimensions alone. Returns the number of rows of a block in columns, or 0. */
+function columnsOf([batch, channels, height, width]) {
   const task = { numbers: 48, sums: 32, folded: 12, tiles: 1, blocks: true, again: true };
   return makePlan({ batch, channels, spatial: height * width }, task, 1 << 20, false).columns;
 }
@@ -58,7 +58,8 @@ function isColumns([batch, channels, height, width]) {
 /** Sizes of pieces that src/batchnorm.h allows: rows and positions; undefined means all. */
 function cutsOf(shape) {
   const spatial = shape[2] * shape[3];
-  if (isColumns(shape)) return [[], [256], [512]];
+  const columns = columnsOf(shape);
+  if (columns > 0) return [[], [columns], [2 * columns]];
   if (spatial < 512) return [[], [8], [24]];
   if (spatial <= 4096) return [[], [1], [3]];
   return [[], [1], [1, 4096], [1, 8192]];
@@ -126,6 +127,7 @@ function* calls() {
     [5, 3, 1, 1],
     [37, 5, 1, 1],
     [700, 3, 1, 1],
+    [1100, 3, 1, 1],
     [600, 7, 1, 3],
     [21, 3, 3, 5],
     [21, 4, 5, 7],
@@ -171,7 +173,7 @@ function encode({ X, G, gamma, beta, mean, variance, epsilon, training, given = 
   const [batch, channels, height, width] = X.shape;
   const spatial = height * width;
   const piece = [rows ?? batch, positions ?? spatial];
-  const head = [batch, channels, spatial, isColumns(X.shape), training, given, relu, epsilon, ...piece, place, Boolean(G)];
+  const head = [batch, channels, spatial, columnsOf(X.shape), training, given, relu, epsilon, ...piece, place, Boolean(G)];
   const doubles = Float64Array.from([...head, ...gamma, ...beta, ...mean, ...variance].map(Number));
   const bytes = ({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength);
   return [doubles, X.data, ...(G ? [G.data] : [])].map(bytes);

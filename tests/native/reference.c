@@ -129,11 +129,10 @@ static moments merged(moments a, moments b) {
 /* A series: n positions per image, `stride` values from one image to the next. Iterates over its blocks in order; a block is a
  * place in X, or in another tensor of the same layout. */
 typedef struct {
-  size_t batch, stride, n;
-  bool columns;
+  size_t batch, stride, n, columns;
 } series;
 
-static size_t height_of(series s) { return s.columns ? BN_COLUMN_ROWS : s.n < BN_SHORT ? BN_SHORT_ROWS : 1; }
+static size_t height_of(series s) { return s.columns ? s.columns : s.n < BN_SHORT ? BN_SHORT_ROWS : 1; }
 
 static block block_of(series s, const float *x, size_t row, size_t p) {
   const size_t height = height_of(s);
@@ -157,8 +156,7 @@ static moments moments_of_series(series s, const float *x, double epsilon) {
 
 /* A channel: its slabs start `stride` values apart, from one image to the next. */
 typedef struct {
-  size_t batch, stride, spatial;
-  bool columns;
+  size_t batch, stride, spatial, columns;
 } slabs;
 
 static size_t count_series(slabs s) { return s.columns ? s.spatial : 1; }

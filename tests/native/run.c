@@ -66,8 +66,7 @@ static void give_rows_back(rows r) {
 /* ---- one call, cut into pieces ------------------------------------------------------------------------------------ */
 
 typedef struct {
-  size_t batch, channels, spatial;
-  bool columns;
+  size_t batch, channels, spatial, columns;
 } tensor;
 
 /* Statistics are computed from X or given; in inference they are always given. */
