@@ -34,13 +34,17 @@ const LEAST = 8 << 10;
 const LEAST_UNSUMMED = 48 << 10;
 /** The same, for slices (see slices.js) if sums are taken: such calls have several stages. */
 const LEAST_SLICE = 32 << 10;
+/** To compute so many values takes about as long as the additional work of stages. */
+const STAGES = 16 << 10;
 /** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. In
  * calls of several stages, each part merges the sums of all, so there is one part for each thread. */
-const LARGE = 1 << 16;
+const LARGE = 1 << 17;
+/** How large the largest part may be, compared to the average. */
+const LARGEST = 4 / 3;
 /** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other. Processors fetch
  * cache lines ahead of use, and so would take them from each other. */
 const RUN = 256;
-/** From this many values in a row of a part, parts are channels, even if they might be rows of the batch. */
+/** With fewer values in a row, parts are not channels if they can be something else. */
 const LONG = 512;
 /** The same, if nothing is summed: rows of the batch then need only one stage. */
 const LONG_UNSUMMED = 16 << 10;
@@ -51,7 +55,7 @@ const MANY = 256;
 const WORK = 2 << 20;
 /** After the work areas, there is room for what slices keep for each other (see slices.js): this fraction of the room for tensors. Slices
  * keep up to 48 bytes per block and series, and a whole block has at least 1,024 bytes of X per series. Blocks that are not whole add a
- * quarter at most, since parts are about equal. */
+ * third at most, since parts are about equal (LARGEST). */
 const KEPT = 1 / 16;
 /** A worker that makes no progress for so many milliseconds is lost. */
 const PATIENCE = 1500;
@@ -127,22 +131,32 @@ function available() {
 function cutOf({ x, gradOutput, batch, channels, spatial, training, mean }, threads) {
   const values = x.length;
   const sums = training || gradOutput !== undefined;
+  const least = sums ? LEAST : LEAST_UNSUMMED;
   const sizes = [channels, batch, spatial];
   // Slabs are cut where blocks end, and so are rows where channels are summed.
   const units = [1, sums ? blocksOf(batch, channels, spatial)[1] : 1, BLOCK_POSITIONS];
-  /** Whether n parts are about equal: the largest has at most a quarter more than the average. @param {number} n @param {number} by */
-  const equal = (n, by) =>
-    sizes[by] > units[by] * (n - 1) && Math.ceil(sizes[by] / units[by] / n) * units[by] * n <= 1.25 * sizes[by];
-  const channelsFor = (/** @type {number} */ n, run = RUN) => Math.floor(channels / n) * spatial >= run;
-  const slicesFor = (/** @type {number} */ n, /** @type {number} */ by) => equal(n, by) && (!sums || values >= LEAST_SLICE * n);
-  /** What to divide into n parts: the best of what is possible. @param {number} n */
+  /** What to divide into n parts, so that the work takes the least time; undefined if one thread should do it. @param {number} n */
   const divisionFor = (n) => {
-    if (channelsFor(n, sums ? LONG : LONG_UNSUMMED) && equal(n, BY_CHANNELS)) return BY_CHANNELS;
-    if (slicesFor(n, BY_ROWS) && batch * spatial >= MANY * n) return BY_ROWS;
-    if (slicesFor(n, BY_POSITIONS)) return BY_POSITIONS;
-    return channelsFor(n) ? BY_CHANNELS : undefined;
+    let best;
+    let shortest = Number.POSITIVE_INFINITY;
+    for (let by = BY_CHANNELS; by <= BY_POSITIONS; by++) {
+      const size = sizes[by];
+      const largest = Math.ceil(size / units[by] / n) * units[by];
+      const run = Math.floor(channels / n) * spatial;
+      // Measured in values.
+      let time = (values * largest) / size;
+      if (size <= units[by] * (n - 1) || largest * n > LARGEST * size || time + least > values) continue;
+      if (by === BY_CHANNELS ? run < RUN : sums && values < LEAST_SLICE * n) continue;
+      if (by === BY_ROWS && batch * spatial < MANY * n) continue;
+      if (by !== BY_CHANNELS) time += sums ? STAGES : 0;
+      else if (run < (sums ? LONG : LONG_UNSUMMED)) time += values;
+      if (time >= shortest) continue;
+      shortest = time;
+      best = by;
+    }
+    return best;
   };
-  const most = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / (sums ? LEAST : LEAST_UNSUMMED)));
+  const most = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / least));
   for (let queues = most; queues > 1; queues--) {
     const by = divisionFor(queues);
     if (by === undefined) continue;
