@@ -6,18 +6,12 @@
  * bits. Or it is a slice (see slices.js). If slices are summed, a job has stages. Each is offered when the one before it is done, and has
  * a number of its own, as if it were a job. */
 
+import { BY_POSITIONS, BY_ROWS } from './cut.js';
 import { normalizeBy } from './forward.js';
 import { differentiateBy } from './gradient.js';
 import { computeSlice } from './slices.js';
 
-/* What is divided into parts: channels, rows of the batch, or positions of slabs. The order is that of a box (see Kernel.run). */
-export const BY_CHANNELS = 0;
-export const BY_ROWS = 1;
-export const BY_POSITIONS = 2;
-
-/** How a job is cut: into stages, and into `each` parts of whole units for each of so many threads.
- * @typedef {{ queues: number, each: number, by: number, unit: number, stages: number[] }} Cut */
-
+/** @import { Cut } from './cut.js' */
 /** @import { Kernel } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
 

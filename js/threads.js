@@ -1,61 +1,23 @@
 /* `batchnorm/threads`: computes calls on tensors in shared memory with several threads. */
 
 import { Arena } from './arena.js';
-import {
-  Block,
-  BY_CHANNELS,
-  BY_POSITIONS,
-  BY_ROWS,
-  CHANNELS,
-  clock,
-  DONE,
-  lostOf,
-  MESSAGES,
-  MOST,
-  stateOf,
-  WAKE,
-} from './block.js';
+import { Block, CHANNELS, clock, DONE, lostOf, MESSAGES, MOST, stateOf, WAKE } from './block.js';
+import { cutOf } from './cut.js';
 import { binary as forwardBinary } from './forward-binary.js';
 import { binary as gradientBinary } from './gradient-binary.js';
 import { Kernel } from './kernel.js';
 import { functionsOf, load, makeMemory, moduleOf, settle } from './loader.js';
-import { BLOCK_POSITIONS, blocksOf } from './plan.js';
-import { RESULTS, STATISTICS, SUMS } from './slices.js';
 import { describe, fail, isSize, rejectNumber } from './tensor.js';
 import { none, readOptions } from './validate.js';
 
-/** @import { Cut } from './block.js' */
 /** @import { Functions } from './kernel.js' */
 /** @import { GradientJob, Problem } from './validate.js' */
 
-/** The least number of values per thread. To share less work would take longer. */
-const LEAST = 8 << 10;
-/** The same, if nothing is summed: the work per value then takes less than half the time. */
-const LEAST_UNSUMMED = 48 << 10;
-/** The same, for slices (see slices.js) if sums are taken: such calls have several stages. */
-const LEAST_SLICE = 32 << 10;
-/** To compute so many values takes about as long as the additional work of stages. */
-const STAGES = 16 << 10;
-/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. In
- * calls of several stages, each part merges the sums of all, so there is one part for each thread. */
-const LARGE = 1 << 17;
-/** How large the largest part may be, compared to the average. */
-const LARGEST = 4 / 3;
-/** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other. Processors fetch
- * cache lines ahead of use, and so would take them from each other. */
-const RUN = 256;
-/** With fewer values in a row, parts are not channels if they can be something else. */
-const LONG = 512;
-/** The same, if nothing is summed: rows of the batch then need only one stage. */
-const LONG_UNSUMMED = 16 << 10;
-/** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
- * all of the channels. */
-const MANY = 256;
 /** Bytes of each thread's work area in an arena. */
 const WORK = 2 << 20;
 /** After the work areas, there is room for what slices keep for each other (see slices.js): this fraction of the room for tensors. Slices
  * keep up to 48 bytes per block and series, and a whole block has at least 1,024 bytes of X per series. Blocks that are not whole add a
- * third at most, since parts are about equal (LARGEST). */
+ * third at most, since parts are about equal (LARGEST in cut.js). */
 const KEPT = 1 / 16;
 /** A worker that makes no progress for so many milliseconds is lost. */
 const PATIENCE = 1500;
@@ -124,73 +86,6 @@ function available() {
 }
 
 /**
- * How the threads of a pool share a problem; undefined if they do not.
- * @param {Problem & Partial<GradientJob>} problem @param {number} threads
- * @returns {Cut | undefined}
- */
-function cutOf({ x, gradOutput, batch, channels, spatial, training, mean }, threads) {
-  const values = x.length;
-  const sums = training || gradOutput !== undefined;
-  const least = sums ? LEAST : LEAST_UNSUMMED;
-  const sizes = [channels, batch, spatial];
-  // Slabs are cut where blocks end, and so are rows where channels are summed.
-  const units = [1, sums ? blocksOf(batch, channels, spatial)[1] : 1, BLOCK_POSITIONS];
-  /** What to divide into n parts, so that the work takes the least time; undefined if one thread should do it. @param {number} n */
-  const divisionFor = (n) => {
-    let best;
-    let shortest = Number.POSITIVE_INFINITY;
-    for (let by = BY_CHANNELS; by <= BY_POSITIONS; by++) {
-      const size = sizes[by];
-      const largest = Math.ceil(size / units[by] / n) * units[by];
-      const run = Math.floor(channels / n) * spatial;
-      // Measured in values.
-      let time = (values * largest) / size;
-      if (size <= units[by] * (n - 1) || largest * n > LARGEST * size || time + least > values) continue;
-      if (by === BY_CHANNELS ? run < RUN : sums && values < LEAST_SLICE * n) continue;
-      if (by === BY_ROWS && batch * spatial < MANY * n) continue;
-      if (by !== BY_CHANNELS) time += sums ? STAGES : 0;
-      else if (run < (sums ? LONG : LONG_UNSUMMED)) time += values;
-      if (time >= shortest) continue;
-      shortest = time;
-      best = by;
-    }
-    return best;
-  };
-  const most = channels > CHANNELS ? 1 : Math.min(threads, Math.floor(values / least));
-  for (let queues = most; queues > 1; queues--) {
-    const by = divisionFor(queues);
-    if (by === undefined) continue;
-    const stages = [RESULTS];
-    if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
-    if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
-    const twice = values >= LARGE * queues && stages.length === 1 && divisionFor(2 * queues) === by;
-    return { queues, each: twice ? 2 : 1, by, unit: units[by], stages };
-  }
-  return undefined;
-}
-
-/** The kernel of shared memory, in which the work can be shared, too. */
-class SharedKernel extends Kernel {
-  #share;
-
-  /**
-   * @param {Functions} functions @param {WebAssembly.Memory} memory @param {number} begin @param {number} end
-   * @param {(kernel: Kernel, problem: Problem, out: Float32Array | null, sums: Float32Array[]) => boolean} share computes the
-   *   problem with several threads, or returns false
-   */
-  constructor(functions, memory, begin, end, share) {
-    super(functions, memory, begin, end);
-    this.#share = share;
-  }
-
-  /** @type {Kernel['compute']} */
-  compute(by, ...job) {
-    const [problem, out, ...sums] = /** @type {any[]} */ (job);
-    if (!this.#share(this, problem, out, sums)) super.compute(by, ...job);
-  }
-}
-
-/**
  * The calling thread and its workers.
  * @implements {Threads}
  */
@@ -253,12 +148,13 @@ class Pool {
       const number = this.#memories++;
       /** @type {Functions} */
       const functions = Object.assign({}, ...BINARIES.map((text) => functionsOf(moduleOf(text, 1), memory)));
-      const { buffer } = settle(
-        new SharedKernel(functions, memory, begin, begin + WORK, (...job) => this.#share(number, kept, ...job)),
-      );
-      this.#unused.register(buffer, number);
+      const kernel = settle(new Kernel(functions, memory, begin, begin + WORK));
+      kernel.compute = (by, ...job) => {
+        if (!this.#share(number, kept, kernel, .../** @type {[any, any]} */ (/** @type {unknown} */ (job)))) by(kernel, ...job);
+      };
+      this.#unused.register(kernel.buffer, number);
       this.#send({ what: 'add', number, memory, begin, size: WORK });
-      return buffer;
+      return kernel.buffer;
     };
     const settled = () => this.#settle();
     return new (class extends Arena {
@@ -338,15 +234,15 @@ class Pool {
   }
 
   /**
-   * See SharedKernel.
+   * Computes a problem with several threads, or returns false.
    * @param {number} memory its number @param {number} kept see slices.js @param {Kernel} kernel
    * @param {Problem & Partial<GradientJob>} problem @param {Float32Array | null} out @param {Float32Array[]} sums
    */
-  #share(memory, kept, kernel, problem, out, sums) {
+  #share(memory, kept, kernel, problem, out, ...sums) {
     const { x, gradOutput = null } = problem;
     this.#settle();
-    // The sums of parts of a batch are not passed to workers.
-    if (problem.sums) return false;
+    // The sums of parts of a batch are not passed to workers, and the block has room for so many channels.
+    if (problem.sums || problem.channels > CHANNELS) return false;
     // Workers do not see other memory.
     const elsewhere = (/** @type {Float32Array | null} */ array) => array && array.buffer !== kernel.buffer;
     if (elsewhere(x) || elsewhere(gradOutput) || elsewhere(out)) return false;

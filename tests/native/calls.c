@@ -13,7 +13,8 @@
 int main(void) {
   double head[12];
   while (fread(head, sizeof head, 1, stdin) == 1) {
-    const tensor t = {.batch = (size_t)head[0], .channels = (size_t)head[1], .spatial = (size_t)head[2], .columns = (size_t)head[3]};
+    const tensor t = {
+        .batch = (size_t)head[0], .channels = (size_t)head[1], .spatial = (size_t)head[2], .columns = (size_t)head[3]};
     const task task = {.training = head[4] != 0, .given = head[5] != 0, .relu = head[6] != 0, .epsilon = head[7]};
     const piece piece = {.rows = (size_t)head[8], .positions = (size_t)head[9]};
     const bool backward = head[11] != 0;

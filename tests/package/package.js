@@ -47,6 +47,7 @@ test('the tarball holds what users need, and nothing else', () => {
     'attach',
     'block',
     'call',
+    'cut',
     'fold',
     'forward',
     'forward-binary',

@@ -1,0 +1,85 @@
+/* Decides how threads share a call, from the dimensions of its tensors. Like plan.js, this is pure arithmetic. Constants that say what
+ * pays were found by measuring. */
+
+import { BLOCK_POSITIONS, blocksOf } from './plan.js';
+import { RESULTS, STATISTICS, SUMS } from './slices.js';
+
+/** @import { GradientJob, Problem } from './validate.js' */
+
+/* What is divided into parts: channels, rows of the batch, or positions of slabs. The order is that of a box (see Kernel.run). */
+export const BY_CHANNELS = 0;
+export const BY_ROWS = 1;
+export const BY_POSITIONS = 2;
+
+/** How a job is cut: into stages, and into `each` parts of whole units for each of so many threads.
+ * @typedef {{ queues: number, each: number, by: number, unit: number, stages: number[] }} Cut */
+
+/** The least number of values per thread. To share less work would take longer. */
+const LEAST = 8 << 10;
+/** The same, if nothing is summed: the work per value then takes less than half the time. */
+const LEAST_UNSUMMED = 48 << 10;
+/** The same, for slices (see slices.js) if sums are taken: such calls have several stages. */
+const LEAST_SLICE = 32 << 10;
+/** To compute so many values takes about as long as the additional work of stages. */
+const STAGES = 16 << 10;
+/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. In
+ * calls of several stages, each part merges the sums of all, so there is one part for each thread. */
+const LARGE = 1 << 17;
+/** How large the largest part may be, compared to the average. The room for what slices keep (KEPT in threads.js) depends on it. */
+const LARGEST = 4 / 3;
+/** The least number of values in a row of a part. If rows were shorter, threads would often write close to each other. Processors fetch
+ * cache lines ahead of use, and so would take them from each other. */
+const RUN = 256;
+/** With fewer values in a row, parts are not channels if they can be something else. */
+const LONG = 512;
+/** The same, if nothing is summed: rows of the batch then need only one stage. */
+const LONG_UNSUMMED = 16 << 10;
+/** The least number of values per channel and thread for a part to be some rows of the batch. Each of the threads then prepares
+ * all of the channels. */
+const MANY = 256;
+
+/**
+ * How threads share a problem; undefined if one of them should compute it alone.
+ * @param {Pick<Problem, 'x' | 'batch' | 'channels' | 'spatial' | 'training' | 'mean'> & Partial<GradientJob>} problem
+ * @param {number} threads how many there are
+ * @returns {Cut | undefined}
+ */
+export function cutOf({ x, gradOutput, batch, channels, spatial, training, mean }, threads) {
+  const values = x.length;
+  const sums = training || gradOutput !== undefined;
+  const least = sums ? LEAST : LEAST_UNSUMMED;
+  const sizes = [channels, batch, spatial];
+  // Slabs are cut where blocks end, and so are rows where channels are summed.
+  const units = [1, sums ? blocksOf(batch, channels, spatial)[1] : 1, BLOCK_POSITIONS];
+  /** What to divide into n parts, so that the work takes the least time; undefined if one thread should do it. @param {number} n */
+  const divisionFor = (n) => {
+    let best;
+    let shortest = Number.POSITIVE_INFINITY;
+    for (let by = BY_CHANNELS; by <= BY_POSITIONS; by++) {
+      const size = sizes[by];
+      const largest = Math.ceil(size / units[by] / n) * units[by];
+      const run = Math.floor(channels / n) * spatial;
+      // Measured in values.
+      let time = (values * largest) / size;
+      if (size <= units[by] * (n - 1) || largest * n > LARGEST * size || time + least > values) continue;
+      if (by === BY_CHANNELS ? run < RUN : sums && values < LEAST_SLICE * n) continue;
+      if (by === BY_ROWS && batch * spatial < MANY * n) continue;
+      if (by !== BY_CHANNELS) time += sums ? STAGES : 0;
+      else if (run < (sums ? LONG : LONG_UNSUMMED)) time += values;
+      if (time >= shortest) continue;
+      shortest = time;
+      best = by;
+    }
+    return best;
+  };
+  for (let queues = Math.min(threads, Math.floor(values / least)); queues > 1; queues--) {
+    const by = divisionFor(queues);
+    if (by === undefined) continue;
+    const stages = [RESULTS];
+    if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
+    if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
+    const twice = values >= LARGE * queues && stages.length === 1 && divisionFor(2 * queues) === by;
+    return { queues, each: twice ? 2 : 1, by, unit: units[by], stages };
+  }
+  return undefined;
+}

@@ -1,0 +1,79 @@
+/* How threads share a call. It is pure arithmetic, so calls on tensors of any size can be cut here. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BY_CHANNELS, BY_POSITIONS, BY_ROWS, cutOf } from '../js/cut.js';
+import { POSITIONS, rowsOfBlock } from './helpers.js';
+
+const statistics = { mean: [], variance: [] };
+const CALLS = {
+  training: { training: true, ...statistics },
+  inference: { training: false, ...statistics },
+  moments: { training: true, ...statistics },
+  gradient: { training: true, gradOutput: [], mean: null },
+  'gradient of saved statistics': { training: true, gradOutput: [], ...statistics },
+  'gradient in inference': { training: false, gradOutput: [], ...statistics },
+};
+const cut = (call, batch, channels, spatial, threads) =>
+  cutOf({ ...CALLS[call], x: { length: batch * channels * spatial }, batch, channels, spatial }, threads);
+
+const SIZES = [1, 2, 3, 5, 7, 8, 16, 31, 32, 49, 64, 100, 196, 256, 300, 784, 1000, 3136, 4097, 25088, 50176, 1e6];
+
+test('parts are about equal, are not too small, and end where blocks do', () => {
+  let shared = 0;
+  for (const call of Object.keys(CALLS))
+    for (const batch of SIZES)
+      for (const channels of SIZES)
+        for (const spatial of SIZES)
+          for (const threads of [2, 3, 4, 8, 64, 256]) {
+            const values = batch * channels * spatial;
+            const found = values < 1e12 && cut(call, batch, channels, spatial, threads);
+            if (!found) continue;
+            shared++;
+            const { queues, each, by, unit, stages } = found;
+            const hold = (holds, rule) =>
+              holds || assert.fail(`${rule}: ${call} ${JSON.stringify({ batch, channels, spatial, threads, ...found })}`);
+            const sums = call !== 'inference';
+            const size = [channels, batch, spatial][by];
+            const units = Math.ceil(size / unit);
+            hold(queues >= 2 && queues <= threads && (each === 1 || each === 2), 'there are enough threads');
+            hold(units >= queues * each, 'no part is empty');
+            hold(3 * Math.ceil(units / queues) * unit * queues <= 4 * size, 'no part is a third larger than the average');
+            hold(values >= queues * (!sums ? 49152 : by === BY_CHANNELS ? 8192 : 32768), 'the work is worth it');
+
+            const columns = spatial < 32 && spatial < 3 * batch;
+            const rows = sums ? rowsOfBlock({ batch, channels, spatial }, columns) : 1;
+            hold(unit === [1, rows, POSITIONS][by], 'parts end where blocks do');
+            const isGradient = call.startsWith('gradient');
+            const expected = 1 + Number(by !== BY_CHANNELS && isGradient);
+            const before = Number(by !== BY_CHANNELS && ['training', 'moments', 'gradient'].includes(call));
+            hold(stages.length === expected + before, 'there are as many stages as sums are needed from all parts');
+            if (stages.length === 1) continue;
+
+            // What slices keep must fit in a sixteenth of X. Per block: two doubles per series; and in gradients, three more, and one per
+            // channel.
+            const blocks = Math.ceil(batch / rowsOfBlock({ batch, channels, spatial }, columns)) * Math.ceil(spatial / POSITIONS);
+            const series = channels * (columns ? spatial : 1);
+            const bytes = 8 * blocks * (2 * series + (isGradient ? 3 * series + channels : 0));
+            hold(bytes <= values / 4, `${bytes} bytes are kept`);
+          }
+  assert.ok(shared > 50000, `${shared} calls are shared`);
+});
+
+test('the divisions of well-known shapes, for two threads', () => {
+  for (const [shape, training, inference, gradient] of [
+    [[8, 64, 3136], BY_CHANNELS, BY_CHANNELS, BY_CHANNELS],
+    [[32, 2048, 49], BY_CHANNELS, BY_CHANNELS, BY_CHANNELS],
+    [[128, 32, 784], BY_CHANNELS, BY_ROWS, BY_CHANNELS],
+    [[25088, 64, 1], BY_ROWS, BY_ROWS, BY_ROWS],
+    [[1568, 256, 1], BY_ROWS, BY_ROWS, BY_ROWS],
+    [[1, 3, 50176], BY_CHANNELS, BY_POSITIONS, BY_CHANNELS],
+    [[1, 3, 262144], BY_POSITIONS, BY_POSITIONS, BY_POSITIONS],
+    [[2, 1, 1048576], BY_ROWS, BY_ROWS, BY_ROWS],
+    [[64, 512, 1], BY_CHANNELS, undefined, BY_CHANNELS],
+    [[8, 64, 49], BY_CHANNELS, undefined, BY_CHANNELS],
+    [[4, 64, 49], undefined, undefined, undefined],
+    [[1000, 64, 1], undefined, undefined, undefined],
+  ])
+    for (const [call, by] of Object.entries({ training, inference, gradient }))
+      assert.equal(cut(call, ...shape, 2)?.by, by, `${call} of ${shape}`);
+});
