@@ -34,13 +34,9 @@ export function writeChannels({ f64 }, { gamma, beta, mean, variance }, { first,
  * @param {Kernel} kernel @param {Problem} problem @param {Range} range
  */
 export function findStatistics({ functions }, { batch, spatial, epsilon }, { channels, columns, numbers, partial, fold, sweep }) {
-  sweep(
-    ({ x, xStride, rows, positions, seen }) => {
-      functions.bn_statistics(x, rows, xStride, channels, positions, columns, epsilon, seen, partial, fold);
-    },
-    false,
-    false,
-  );
+  sweep(({ x, xStride, rows, positions, seen }) => {
+    functions.bn_statistics(x, rows, xStride, channels, positions, columns, epsilon, seen, partial, fold);
+  });
   functions.bn_moments(batch * spatial, channels, spatial, columns, partial, numbers);
 }
 
@@ -55,19 +51,19 @@ export function normalizeBy(kernel, problem, out) {
     writeChannels(kernel, problem, range, !training);
     if (training) findStatistics(kernel, problem, range);
     if (out) {
-      functions.bn_fold(epsilon, Number(training), channels, spatial, columns, numbers, fold);
+      functions.bn_fold(epsilon, +training, channels, spatial, columns, numbers, fold);
       sweep(
         ({ x, xStride, rows, positions, to, toStride }) => {
-          functions.bn_normalize(x, to, rows, xStride, toStride, channels, positions, columns, Number(relu), numbers, fold);
+          functions.bn_normalize(x, to, rows, xStride, toStride, channels, positions, columns, +relu, numbers, fold);
         },
         false,
         true,
       );
     }
-    if (training && mean && variance)
+    if (training && mean)
       for (let c = first, at = numbers / 8; c < first + channels; c++, at += FIELDS) {
         mean[c] = f64[at + MEAN_HI] + f64[at + MEAN_LO];
-        variance[c] = f64[at + VARIANCE];
+        /** @type {Statistic} */ (variance)[c] = f64[at + VARIANCE];
       }
   });
 }

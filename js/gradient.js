@@ -5,9 +5,7 @@ import { CHANNEL_BYTES, findStatistics, writeChannels } from './forward.js';
 /** @import { Kernel } from './kernel.js' */
 /** @import { GradientJob } from './validate.js' */
 
-/** The positions of bn_gradient's first two fields (src/batchnorm.h), in doubles. */
-const GRAD_GAMMA = 0;
-const GRAD_BETA = 1;
+/** The size of bn_gradient (src/batchnorm.h). Its first two fields are the gradients of gamma and beta. */
 export const GRADIENT_BYTES = 80;
 
 /**
@@ -34,7 +32,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     writeChannels(kernel, job, range, mean !== null);
     if (mean === null) findStatistics(kernel, job, range);
     // A part of a batch was normalized as in inference, and relu must leave the same outputs as there.
-    functions.bn_fold(epsilon, Number(training && !sums), channels, spatial, columns, numbers, fold);
+    functions.bn_fold(epsilon, +(training && !sums), channels, spatial, columns, numbers, fold);
     // In inference, gradInput is gradOutput normalized with mean 0 and beta 0. These are the channels' numbers for this.
     const inputNumbers = gradient + GRADIENT_BYTES * channels;
     // After the three floats per series that bn_fold writes for X. bn_gradient_fold writes here, too, but after the last use.
@@ -77,7 +75,7 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     functions.bn_gradient_fold(
       sums ? sums[3 * all] : batch * spatial,
       epsilon,
-      Number(training),
+      +training,
       channels,
       spatial,
       columns,
@@ -99,8 +97,8 @@ export function differentiateBy(kernel, job, out, gradGamma, gradBeta) {
     // With sums, these two were computed from them before.
     if (!sums)
       for (let c = first, at = gradient / 8; c < first + channels; c++, at += GRADIENT_BYTES / 8) {
-        gradGamma[c] = f64[at + GRAD_GAMMA];
-        gradBeta[c] = f64[at + GRAD_BETA];
+        gradGamma[c] = f64[at];
+        gradBeta[c] = f64[at + 1];
       }
   });
 }

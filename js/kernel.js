@@ -45,8 +45,8 @@ import { makePlan } from './plan.js';
  * the cache.
  * @callback Sweep
  * @param {(piece: Piece) => void} step
- * @param {boolean} gradients
- * @param {boolean} writes
+ * @param {boolean} [gradients] default false
+ * @param {boolean} [writes] default false
  * @returns {void}
  */
 
@@ -100,7 +100,7 @@ export class Kernel {
   }
 
   /**
-   * Computes a forward call or a gradient on this kernel.
+   * Computes a forward call or a gradient on this kernel. The kernels of threads have another function in its place.
    * @template {unknown[]} Arguments
    * @param {(kernel: Kernel, ...job: Arguments) => void} by
    * @param {Arguments} job
@@ -149,6 +149,7 @@ export class Kernel {
       const held = plan.resident ? batch * tileStride : (plan.rows - 1) * tileStride + range * plan.positions;
       const tileSize = wholePages(4 * held) + 4 * PAGE;
       let xLoaded = xHome;
+      /** @type {boolean | undefined} */
       let gLoaded = gHome && !task.masks;
       let pieces = 0;
 

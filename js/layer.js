@@ -110,7 +110,7 @@ export class Layer {
    * @throws {RangeError} if one is of the wrong size or value
    */
   forward(X, options = {}) {
-    const { out } = readOptions('BatchNorm: options', options, OUT);
+    const { out } = readOptions(`${NAME}options`, options, OUT);
     const axis = this.#axis;
     const sizes = listOf(X?.shape ?? X?.dims);
     const size = Array.isArray(sizes) ? sizes.at(axis) : undefined;
@@ -154,7 +154,7 @@ export class Layer {
    * @throws {RangeError} if one is of the wrong size or value
    */
   backward(gradOutput, options = {}) {
-    const { out } = readOptions('BatchNorm: options', options, OUT);
+    const { out } = readOptions(`${NAME}options`, options, OUT);
     if (!this.#last) throw new Error(`${NAME}forward must be called before backward`);
     const { X, training, statistics } = this.#last;
     if (!X) throw new Error(`${NAME}backward needs X, but forward overwrote it with its output`);

@@ -16,16 +16,6 @@ const SUM = 5;
 const SQUARES = 6;
 const FIELDS = 7;
 
-/* A channel's numbers for the gradient alone, in a second array. */
-const UNEVEN = 0;
-// The three sums follow one another, as in the option `sums`.
-const G_SUM = 1;
-const DEVIATIONS = 2;
-const PRODUCTS = 3;
-const G_CENTER = 4;
-const G_REST = 5;
-const SLOPE = 6;
-
 /* Values are taken four at a time: four neighbours in a slab, or one from each of four rows if slabs are shorter than four. So a
  * channel's numbers are loaded less often, and an addition need not wait for the one before it. */
 const FOUR = 4;
@@ -155,6 +145,16 @@ export function normalizePlain(problem, out) {
 }
 
 /* ---- the gradient ------------------------------------------------------------------------------------------------ */
+
+/* A channel's numbers for the gradient alone, in a second array. */
+const UNEVEN = 0;
+// The three sums follow one another, as in the option `sums`.
+const G_SUM = 1;
+const DEVIATIONS = 2;
+const PRODUCTS = 3;
+const G_CENTER = 4;
+const G_REST = 5;
+const SLOPE = 6;
 
 /** @type {import('./call.js').Differentiate} */
 export function differentiatePlain(job, out, gradGamma, gradBeta) {

@@ -24,10 +24,10 @@ const LINE = 64;
 export const BLOCK_POSITIONS = 4096;
 const SHORT = 512;
 const SHORT_ROWS = 8;
-/** Rows of a block in columns, unless rows are narrow. Those have longer blocks, so that fewer are merged. */
+/** The least number of rows of a block in columns. If rows are narrow, there are more, so that there are fewer blocks to merge. */
 const COLUMN_ROWS = 256;
-/** The most values in four blocks of narrow rows. Rows of fewer than NARROW channels count as if they had so many, since a tile has room
- * for about 1,024 rows at least. */
+/** About the most values in four blocks of narrow rows. Rows of fewer than NARROW channels count as if they had so many: the smallest tile
+ * has room for 1,024 short rows. */
 const FOUR_BLOCKS = 1 << 18;
 const NARROW = 64;
 
@@ -66,11 +66,13 @@ const NARROW = 64;
  * @param {number} batch @param {number} channels @param {number} spatial
  */
 export function blocksOf(batch, channels, spatial) {
-  if (spatial >= 32 || spatial >= 3 * batch) return [0, spatial < SHORT ? SHORT_ROWS : 1];
-  // If rows are narrow, there is a multiple of four blocks of the same size, so that threads can share them.
-  const blocks = 4 * Math.ceil((batch * Math.max(NARROW, channels) * spatial) / FOUR_BLOCKS);
-  const rows = Math.max(COLUMN_ROWS, Math.ceil(batch / blocks));
-  return [rows, rows];
+  // If rows are narrow, there are four blocks of the same size, or a multiple of four, so that threads can share them. The last block may
+  // be shorter.
+  const rows = Math.max(
+    COLUMN_ROWS,
+    Math.ceil(batch / 4 / Math.ceil((batch * spatial * Math.max(NARROW, channels)) / FOUR_BLOCKS)),
+  );
+  return spatial < 32 && spatial < 3 * batch ? [rows, rows] : [0, spatial < SHORT ? SHORT_ROWS : 1];
 }
 
 /**
@@ -97,14 +99,14 @@ export function makePlan({ batch, channels, spatial }, task, bytes, home) {
   const memory = bytes - PLACING * tiles;
   const piece = blocks || home ? PIECE : PASSING;
   const run = (home ? HOME_RUN : RUN) * tiles;
-  const most = Math.min(channels, Math.floor(STATE / state));
+  const most = Math.min(channels, STATE / state);
 
-  let range = Math.min(most, Math.floor(Math.max(1, TILE / volume, run / slab)));
+  let range = Math.floor(Math.min(most, Math.max(1, TILE / volume, run / slab)));
   // A source that is read only once gains nothing by staying in its tile.
   const stays =
     again && (home || (range * (state + volume) + batch * line <= memory && (range === channels || range * slab >= run / 2)));
-  if (!stays) range = Math.min(most, Math.floor((blocks ? TILE : piece) / (least * slab)));
-  range = Math.max(1, Math.min(range, Math.floor((memory - least * line) / (state + least * slab))));
+  if (!stays) range = Math.min(most, (blocks ? TILE : piece) / (least * slab));
+  range = Math.max(1, Math.floor(Math.min(range, (memory - least * line) / (state + least * slab))));
 
   const room = Math.min(piece, memory - range * state);
   const row = range * slab + line;
