@@ -39,7 +39,7 @@ const LONG_UNSUMMED = 16 << 10;
 const MANY = 256;
 
 /**
- * How threads share a problem; undefined if one of them should compute it alone.
+ * How threads share a problem, so that it takes the least time; undefined if one of them should compute it alone.
  * @param {Pick<Problem, 'x' | 'batch' | 'channels' | 'spatial' | 'training' | 'mean'> & Partial<GradientJob>} problem
  * @param {number} threads how many there are
  * @returns {Cut | undefined}
@@ -51,35 +51,35 @@ export function cutOf({ x, gradOutput, batch, channels, spatial, training, mean 
   const sizes = [channels, batch, spatial];
   // Slabs are cut where blocks end, and so are rows where channels are summed.
   const units = [1, sums ? blocksOf(batch, channels, spatial)[1] : 1, BLOCK_POSITIONS];
-  /** What to divide into n parts, so that the work takes the least time; undefined if one thread should do it. @param {number} n */
-  const divisionFor = (n) => {
-    let best;
-    let shortest = Number.POSITIVE_INFINITY;
-    for (let by = BY_CHANNELS; by <= BY_POSITIONS; by++) {
-      const size = sizes[by];
-      const largest = Math.ceil(size / units[by] / n) * units[by];
+
+  /** About how long n equal parts take, in values per thread; Infinity if there cannot be so many. @param {number} by @param {number} n */
+  const timeOf = (by, n) => {
+    const size = sizes[by];
+    const largest = Math.ceil(size / units[by] / n) * units[by];
+    if (size <= units[by] * (n - 1) || largest * n > LARGEST * size) return Number.POSITIVE_INFINITY;
+    const time = (values * largest) / size;
+    // If parts are unequal, the others must still be worth it.
+    if (time + least > values) return Number.POSITIVE_INFINITY;
+    if (by === BY_CHANNELS) {
       const run = Math.floor(channels / n) * spatial;
-      // Measured in values.
-      let time = (values * largest) / size;
-      if (size <= units[by] * (n - 1) || largest * n > LARGEST * size || time + least > values) continue;
-      if (by === BY_CHANNELS ? run < RUN : sums && values < LEAST_SLICE * n) continue;
-      if (by === BY_ROWS && batch * spatial < MANY * n) continue;
-      if (by !== BY_CHANNELS) time += sums ? STAGES : 0;
-      else if (run < (sums ? LONG : LONG_UNSUMMED)) time += values;
-      if (time >= shortest) continue;
-      shortest = time;
-      best = by;
+      if (run < RUN) return Number.POSITIVE_INFINITY;
+      return run < (sums ? LONG : LONG_UNSUMMED) ? time + values : time;
     }
-    return best;
+    if ((sums && values < LEAST_SLICE * n) || (by === BY_ROWS && batch * spatial < MANY * n)) return Number.POSITIVE_INFINITY;
+    return sums ? time + STAGES : time;
   };
-  for (let queues = Math.min(threads, Math.floor(values / least)); queues > 1; queues--) {
-    const by = divisionFor(queues);
-    if (by === undefined) continue;
-    const stages = [RESULTS];
-    if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
-    if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
-    const twice = values >= LARGE * queues && stages.length === 1 && divisionFor(2 * queues) === by;
-    return { queues, each: twice ? 2 : 1, by, unit: units[by], stages };
-  }
-  return undefined;
+
+  let [by, queues] = [BY_CHANNELS, 1];
+  let shortest = Number.POSITIVE_INFINITY;
+  for (let n = 2; n <= Math.min(threads, Math.floor(values / least)); n++)
+    for (let other = BY_CHANNELS; other <= BY_POSITIONS; other++) {
+      const time = timeOf(other, n);
+      if (time < shortest) [shortest, by, queues] = [time, other, n];
+    }
+  if (queues === 1) return undefined;
+  const stages = [RESULTS];
+  if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
+  if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
+  const twice = values >= LARGE * queues && stages.length === 1 && timeOf(by, 2 * queues) < Number.POSITIVE_INFINITY;
+  return { queues, each: twice ? 2 : 1, by, unit: units[by], stages };
 }

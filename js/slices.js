@@ -66,13 +66,13 @@ function stageOf(kernel, { batch, channels: all, spatial, box, gradOutput }, sta
   /* In place of functions of src/batchnorm.h: these two keep the sums of each block, and the other two first merge those of all. */
 
   /** @type {Functions[string]} */
-  const statistics = (x, rows, stride, channels, positions, layout, epsilon, seen, _, fold) =>
+  const statistics = (x, rows, stride, channels, positions, columns, epsilon, seen, _, fold) =>
     eachBlock(rows, positions, seen, (k, row, p, height, width) => {
       const at = x + 4 * (row * stride + p);
-      functions.bn_statistics(at, height, stride, channels, width, layout, epsilon, 0, statisticsOf(k), fold);
+      functions.bn_statistics(at, height, stride, channels, width, columns, epsilon, 0, statisticsOf(k), fold);
     });
   /** @type {Functions[string]} */
-  const moments = (count, channels, positions, layout, partial, numbers) => {
+  const moments = (count, channels, positions, columns, partial, numbers) => {
     const series = channels * copies;
     const sum = partial / 8;
     const squares = sum + series;
@@ -94,26 +94,26 @@ function stageOf(kernel, { batch, channels: all, spatial, box, gradOutput }, sta
       }
       seen += n;
     }
-    functions.bn_moments(count, channels, positions, layout, partial, numbers);
+    functions.bn_moments(count, channels, positions, columns, partial, numbers);
   };
   /** @type {Functions[string]} */
-  const gradientSums = (x, g, rows, xStride, gStride, channels, positions, layout, seen, _, gradient, fold) =>
+  const gradientSums = (x, g, rows, xStride, gStride, channels, positions, columns, seen, _, gradient, fold) =>
     eachBlock(rows, positions, seen, (k, row, p, height, width) => {
       const xAt = x + 4 * (row * xStride + p);
       const gAt = g + 4 * (row * gStride + p);
-      functions.bn_gradient_sums(xAt, gAt, height, xStride, gStride, channels, width, layout, 0, sumsOf(k), gradient, fold);
+      functions.bn_gradient_sums(xAt, gAt, height, xStride, gStride, channels, width, columns, 0, sumsOf(k), gradient, fold);
       for (let c = 0, at = gradient / 8, to = valuesOf(k) / 8; c < channels; c++, at += FIELDS)
         f64[to + c] = f64[at + UNEVEN] ? Number.NaN : f64[at + FIRST];
     });
   /** @type {Functions[string]} */
-  const gradientFold = (count, epsilon, training, channels, positions, layout, partial, numbers, gradient, fold) => {
+  const gradientFold = (count, epsilon, training, channels, positions, columns, partial, numbers, gradient, fold) => {
     for (let k = 0, values = valuesOf(0) / 8; k < blocks; k++) {
       for (let i = 0, to = partial / 8, at = sumsOf(k) / 8; i < 3 * copies * channels; i++)
         f64[to + i] = k > 0 ? f64[to + i] + f64[at + i] : f64[at + i];
       for (let c = 0, to = gradient / 8 + UNEVEN, at = valuesOf(k) / 8; c < channels; c++, to += FIELDS)
         f64[to] = Number((k > 0 && f64[to] > 0) || f64[at + c] !== f64[values + c]);
     }
-    functions.bn_gradient_fold(count, epsilon, training, channels, positions, layout, partial, numbers, gradient, fold);
+    functions.bn_gradient_fold(count, epsilon, training, channels, positions, columns, partial, numbers, gradient, fold);
   };
 
   const when = (/** @type {boolean} */ now, /** @type {Functions[string]} */ run) => (now ? run : nothing);

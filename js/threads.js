@@ -149,8 +149,9 @@ class Pool {
       /** @type {Functions} */
       const functions = Object.assign({}, ...BINARIES.map((text) => functionsOf(moduleOf(text, 1), memory)));
       const kernel = settle(new Kernel(functions, memory, begin, begin + WORK));
+      // In place of Kernel's own.
       kernel.compute = (by, ...job) => {
-        if (!this.#share(number, kept, kernel, .../** @type {[any, any]} */ (/** @type {unknown} */ (job)))) by(kernel, ...job);
+        if (!this.#share(number, kept, kernel, ...job)) by(kernel, ...job);
       };
       this.#unused.register(kernel.buffer, number);
       this.#send({ what: 'add', number, memory, begin, size: WORK });
@@ -236,12 +237,14 @@ class Pool {
   /**
    * Computes a problem with several threads, or returns false.
    * @param {number} memory its number @param {number} kept see slices.js @param {Kernel} kernel
-   * @param {Problem & Partial<GradientJob>} problem @param {Float32Array | null} out @param {Float32Array[]} sums
+   * @param {any[]} job see Kernel.compute
    */
-  #share(memory, kept, kernel, problem, out, ...sums) {
+  #share(memory, kept, kernel, ...job) {
+    /** @type {[Problem & Partial<GradientJob>, Float32Array | null, ...Float32Array[]]} */
+    const [problem, out, ...sums] = /** @type {any} */ (job);
     const { x, gradOutput = null } = problem;
     this.#settle();
-    // The sums of parts of a batch are not passed to workers, and the block has room for so many channels.
+    // The sums of parts of a batch are not passed to workers, and the block has no room for more channels.
     if (problem.sums || problem.channels > CHANNELS) return false;
     // Workers do not see other memory.
     const elsewhere = (/** @type {Float32Array | null} */ array) => array && array.buffer !== kernel.buffer;
