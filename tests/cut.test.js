@@ -37,7 +37,8 @@ test('parts are about equal, are not too small, and end where blocks do', () => 
             const units = Math.ceil(size / unit);
             hold(queues >= 2 && queues <= threads && (each === 1 || each === 2), 'there are enough threads');
             hold(units >= queues * each, 'no part is empty');
-            hold(3 * Math.ceil(units / queues) * unit * queues <= 4 * size, 'no part is a third larger than the average');
+            const parts = queues * each;
+            hold(3 * Math.ceil(units / parts) * unit * parts <= 4 * size, 'no part is a third larger than the average');
             hold(values >= queues * (!sums ? 49152 : by === BY_CHANNELS ? 8192 : 32768), 'the work is worth it');
 
             const columns = spatial < 32 && spatial < 3 * batch;

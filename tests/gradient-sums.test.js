@@ -10,7 +10,7 @@ import { differentiatePlain } from '../js/plain.js';
 import { createThreads } from '../js/threads.js';
 import { normalTensor, parametersFor, seeded, sizeOf, tensor } from './data.js';
 import { positionsOf } from './gradient-reference.js';
-import { assertGradientWithinBounds, assertSameBits, countCopies, makeKernel, move } from './helpers.js';
+import { assertGradientWithinBounds, assertSameBits, countCopies, LEAST, makeKernel, move } from './helpers.js';
 import { Sum, twoProduct } from './reference.js';
 
 const { Arena } = batchnorm;
@@ -356,14 +356,14 @@ function partOf(shape, relu) {
 }
 
 test('the bits do not depend on the size of the memory', () => {
-  for (const kib of [192, 193, 256, 300, 1024]) {
-    const kernel = makeKernel(1024 * kib);
+  for (const work of [3 * LEAST, 253 << 10, 256 << 10, 300 << 10, 1 << 20]) {
+    const kernel = makeKernel(work);
     const by = (job, ...results) =>
       job.x.length === 0 ? differentiatePlain(job, ...results) : differentiateBy(kernel, job, ...results);
     for (const shape of SHAPES)
       for (const relu of [false, true]) {
         const { X, gradOutput, options, sums } = partOf(shape, relu);
-        const message = `[${shape}] within ${kib} KiB`;
+        const message = `[${shape}] within ${work} bytes`;
         assert.deepEqual(callSums(by, gradOutput, X, options), batchnorm.gradientSums(gradOutput, X, options), message);
         const expected = batchnorm.batchNormalizationGradient(gradOutput, X, { ...options, sums });
         callGradient(by, gradOutput, X, { ...options, sums }).forEach(({ data }, k) => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { batchNormalization as plain } from '../js/index-plain.js';
 import { normalTensor, parametersFor, seeded, seededNormal, sizeOf, tensor } from './data.js';
-import { assertWithinBounds, callKernel, checkCall } from './helpers.js';
+import { assertWithinBounds, callKernel, checkCall, rowsOfBlock } from './helpers.js';
 import { channelOf, outputBound, reference, statisticsOf, ulp } from './reference.js';
 
 /** The bound of the kernel's variance that docs/numerics.md proves. */
@@ -227,13 +227,17 @@ everyWay('NaN and infinity stay in their channel, and appear where they do in fl
   assert.equal(batchNormalization(positive, null, null, null, null, 0)[1].data[1], Infinity);
 });
 
-/* A channel of many blocks, whose moments are merged, in both layouts. */
+/* A channel of many blocks, whose moments are merged, in both layouts; in columns, also of narrow rows, which have longer blocks. */
 const LONG = [3, 1, 200, 701];
 const TALL = [12003, 3, 3, 1];
-const blockOf = ([, channels, height, width], i) =>
-  width * height < 32 ? Math.floor(i / (channels * height * width) / 256) : Math.floor((i % (height * width)) / 4096);
+const NARROW = [24003, 3, 1, 1];
+const blockOf = ([batch, channels, height, width], i) => {
+  const spatial = height * width;
+  if (spatial >= 32) return Math.floor((i % spatial) / 4096);
+  return Math.floor(i / (channels * spatial) / rowsOfBlock({ batch, channels, spatial }, true));
+};
 
-for (const shape of [LONG, TALL]) {
+for (const shape of [LONG, TALL, NARROW]) {
   const spatial = shape[2] * shape[3];
   for (const [name, value] of Object.entries({
     'near zero': () => seededNormal(31, 0, 1),

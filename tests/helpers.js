@@ -17,9 +17,12 @@ const header = readFileSync(new URL('../src/batchnorm.h', import.meta.url), 'utf
 const [SHORT, SHORT_ROWS] = ['SHORT', 'SHORT_ROWS'].map((name) => Number(header.match(`#define BN_${name} (\\d+)`)[1]));
 export const POSITIONS = Number(header.match(/#define BN_BLOCK_POSITIONS (\d+)/)[1]);
 
+/** The least bytes of work area per tile (a tensor, or a copy that the steps need) that plans ask for. */
+export const LEAST = 84 << 10;
+
 /** How many rows a block has: in slabs, as src/batchnorm.h states; in columns, as docs/numerics.md does. */
-export function rowsOfBlock({ batch, channels, spatial }, columns) {
-  if (!columns) return spatial < SHORT ? SHORT_ROWS : 1;
+export function rowsOfBlock({ batch, channels, spatial }, inColumns) {
+  if (!inColumns) return spatial < SHORT ? SHORT_ROWS : 1;
   const row = Math.max(channels, 64) * spatial;
   if (row >= 256) return 256;
   const blocks = 4 * Math.ceil((batch * row) / 65536 / 4);

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { normalizeBy } from '../js/forward.js';
 import { differentiateBy } from '../js/gradient.js';
 import { normalTensor, seeded } from './data.js';
-import { assertSameBits, makeKernel, POSITIONS, rowsOfBlock } from './helpers.js';
+import { assertSameBits, LEAST, makeKernel, POSITIONS, rowsOfBlock } from './helpers.js';
 
 /* ---- the header's rules ------------------------------------------------------------------------------------------------ */
 
@@ -249,7 +249,7 @@ test('random calls in random memory follow the header, and change only the regio
     const dimensions = randomDimensions(next);
     const { batch, channels, spatial } = dimensions;
     const size = batch * channels * spatial;
-    const work = 64 * Math.floor(1344 * task.tiles * 2 ** (next() < 0.5 ? next() / 4 : next() * 4));
+    const work = 64 * Math.floor((LEAST / 64) * task.tiles * 2 ** (next() < 0.5 ? next() / 4 : next() * 4));
     const gaps = [0, 1, 2].map(() => 4 * Math.floor(next() * 40));
     const kernel = makeKernel(work, gaps[0] + gaps[1] + gaps[2] + 12 * size);
     const begin = kernel.buffer.byteLength - work;

@@ -107,7 +107,7 @@ for (const [shape, axis = 1] of [
   [[6, 31, 29, 8], -1],
   [[2, 40000]],
   [[300, 700, 1, 1]],
-  // Parts are rows of the batch. Where sums are taken, they consist of whole blocks: 256 rows, 8 rows or one.
+  // Parts are rows of the batch. Where sums are taken, they consist of whole blocks.
   [[2048, 64, 1, 1]],
   [[9000, 50, 1, 1]],
   [[4001, 33, 1, 1]],

@@ -1,5 +1,6 @@
 /* Makes problems from seeds, with any shape, axis and options, and with data that lose digits. Also makes the small changes of a
  * problem with which the fuzzer climbs towards the bounds. */
+import { blocksOf } from '../../js/plan.js';
 import { seeded } from '../data.js';
 
 export const FLOAT32_MAX = 3.4028234663852886e38;
@@ -257,8 +258,9 @@ export function problemOf(seed) {
   const dimensions = dimensionsOf(draw);
   const { batch, channels, spatial } = dimensions;
   const count = batch * spatial;
+  const [columns] = blocksOf(batch, channels, spatial);
   const blockOf = (i) =>
-    spatial >= 32 ? Math.floor((i % spatial) / 4096) + Math.floor(i / spatial / 8) : Math.floor(i / spatial / 256);
+    columns ? Math.floor(i / spatial / columns) : Math.floor((i % spatial) / 4096) + Math.floor(i / spatial / 8);
   const x = new Float32Array(count * channels);
   const g = new Float32Array(count * channels);
   const own = [];

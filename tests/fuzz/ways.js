@@ -13,7 +13,7 @@ const PATTERN = 0x5a7fa5c3;
 
 /** The bytes for tensors in a small memory that has its own kernel, like an arena. */
 const HOME_BYTES = 8 << 20;
-const home = makeKernel(192 << 10, HOME_BYTES);
+const home = makeKernel(252 << 10, HOME_BYTES);
 const arena = new main.Arena(HOME_BYTES);
 
 /** Places for arrays. Each function returns memory for some number of values. */
@@ -115,7 +115,7 @@ const TARGETS = ['fresh', 'heap', 'in place', 'arena'];
 
 /** Random ways to make a call: what computes, and where the sources and the result lie. */
 function waysOf(draw, sources) {
-  const budgets = [192, 200, 320, 1000].map((kilobytes) => kilobytes << 10);
+  const budgets = [252, 260, 380, 1000].map((kilobytes) => kilobytes << 10);
   const budget = draw.any(budgets);
   const sourcesIn = (places) => sources.map(() => draw.any(places));
   return [
