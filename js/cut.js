@@ -52,13 +52,14 @@ export function cutOf({ x, gradOutput, batch, channels, spatial, training, mean 
   // Slabs are cut where blocks end, and so are rows where channels are summed.
   const units = [1, sums ? blocksOf(batch, channels, spatial)[1] : 1, BLOCK_POSITIONS];
 
-  /** About how long n equal parts take, in values per thread; Infinity if there cannot be so many. @param {number} by @param {number} n */
+  /** The time that n parts take, in values of the largest part; Infinity if there cannot, or should not, be so many.
+   * @param {number} by @param {number} n */
   const timeOf = (by, n) => {
     const size = sizes[by];
     const largest = Math.ceil(size / units[by] / n) * units[by];
     if (size <= units[by] * (n - 1) || largest * n > LARGEST * size) return Number.POSITIVE_INFINITY;
     const time = (values * largest) / size;
-    // If parts are unequal, the others must still be worth it.
+    // What the other threads compute must be worth it.
     if (time + least > values) return Number.POSITIVE_INFINITY;
     if (by === BY_CHANNELS) {
       const run = Math.floor(channels / n) * spatial;
