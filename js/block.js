@@ -42,11 +42,12 @@ export const stateOf = (k) => THREAD + LINE * k + 1;
 /** 1 if it was lost. @param {number} k of a worker */
 export const lostOf = (k) => THREAD + LINE * k + 2;
 
-/* The job: 17 doubles after the words, and then some numbers per channel, also doubles. */
+/* The job: so many doubles after the words, and then some numbers per channel, also doubles. */
+const SIZE = 17;
 const DESCRIPTION = 4 * (THREAD + LINE * MOST);
-const NUMBERS = DESCRIPTION + 8 * 17;
-/** The place of the stage in the description. */
-const STAGE = 16;
+const NUMBERS = DESCRIPTION + 8 * SIZE;
+/** The place of the stage in the description: the last. */
+const STAGE = SIZE - 1;
 const NAMES = /** @type {const} */ (['gamma', 'beta', 'mean', 'variance', 'gradGamma', 'gradBeta']);
 /** The most channels of a job. */
 export const CHANNELS = 1 << 16;
@@ -63,7 +64,7 @@ export class Block {
   constructor(buffer = new SharedArrayBuffer(NUMBERS + 8 * CHANNELS * NAMES.length)) {
     this.buffer = buffer;
     this.words = new Int32Array(buffer, 0, DESCRIPTION / 4);
-    this.job = new Float64Array(buffer, DESCRIPTION, 17);
+    this.job = new Float64Array(buffer, DESCRIPTION, SIZE);
     /** @type {Record<typeof NAMES[number], Float64Array>} */
     this.numbers = /** @type {any} */ (
       Object.fromEntries(NAMES.map((name, i) => [name, new Float64Array(buffer, NUMBERS + 8 * CHANNELS * i, CHANNELS)]))

@@ -278,7 +278,7 @@ class Pool {
  * Creates threads that share the work of calls. A call is shared if all its tensors are in one arena of these threads. It stays
  * synchronous, and its results have the same bits with any number of threads. The calling thread computes a part of its own.
  * Where sharing would cost more than it saves, the calling thread computes alone: for fewer than 16,384 values (in inference,
- * 98,304; in training and in gradients with short rows or few channels, 65,536).
+ * 98,304; in training and in gradients with short rows or a single channel, 65,536).
  *
  * Threads need memory that they can share. In a browser, the page must be cross-origin isolated. Where that is not so, and where
  * threads or WebAssembly are unavailable, `size` is 1, and everything works the same way on one thread.

@@ -8,7 +8,6 @@ const statistics = { mean: [], variance: [] };
 const CALLS = {
   training: { training: true, ...statistics },
   inference: { training: false, ...statistics },
-  moments: { training: true, ...statistics },
   gradient: { training: true, gradOutput: [], mean: null },
   'gradient of saved statistics': { training: true, gradOutput: [], ...statistics },
   'gradient in inference': { training: false, gradOutput: [], ...statistics },
@@ -46,7 +45,7 @@ test('parts are about equal, are not too small, and end where blocks do', () => 
             hold(unit === [1, rows, POSITIONS][by], 'parts end where blocks do');
             const isGradient = call.startsWith('gradient');
             const expected = 1 + Number(by !== BY_CHANNELS && isGradient);
-            const before = Number(by !== BY_CHANNELS && ['training', 'moments', 'gradient'].includes(call));
+            const before = Number(by !== BY_CHANNELS && ['training', 'gradient'].includes(call));
             hold(stages.length === expected + before, 'there are as many stages as sums are needed from all parts');
             if (stages.length === 1) continue;
 

@@ -14,8 +14,9 @@ import { channelOf, outputBound, reference, ulp } from './reference.js';
 
 /** The sizes of blocks that src/batchnorm.h states. */
 const header = readFileSync(new URL('../src/batchnorm.h', import.meta.url), 'utf8');
-const [SHORT, SHORT_ROWS] = ['SHORT', 'SHORT_ROWS'].map((name) => Number(header.match(`#define BN_${name} (\\d+)`)[1]));
-export const POSITIONS = Number(header.match(/#define BN_BLOCK_POSITIONS (\d+)/)[1]);
+export const [POSITIONS, SHORT, SHORT_ROWS] = ['BLOCK_POSITIONS', 'SHORT', 'SHORT_ROWS'].map((name) =>
+  Number(header.match(`#define BN_${name} (\\d+)`)[1]),
+);
 
 /** The least bytes of work area per tile (a tensor, or a copy that the steps need) that plans ask for. */
 export const LEAST = 84 << 10;
