@@ -19,6 +19,8 @@ const WORK = 2 << 20;
  * keep up to 48 bytes per block and series, and a whole block has at least 1,024 bytes of X per series. Blocks that are not whole add a
  * third at most, since parts are about equal (LARGEST in cut.js). */
 const KEPT = 1 / 16;
+/** If no worker starts for so many milliseconds, those that have not started do not have the workers' file. */
+const START = 30e3;
 /** A worker that makes no progress for so many milliseconds is lost. */
 const PATIENCE = 1500;
 /** The calling thread looks this often, in milliseconds. A pause of the whole program counts no more than one look. */
@@ -40,9 +42,9 @@ const builtin = (name) => /** @type {any} */ (globalThis).process?.getBuiltinMod
 /**
  * Optional settings of createThreads.
  * @typedef {object} ThreadsOptions
- * @property {string | { readonly href: string } | (() => WorkerLike) | undefined} [worker] the address (a string or a URL) of
- *   the workers' file, `batchnorm/threads-worker`, or a function that makes a Worker from it: for bundlers and
- *   Content-Security-Policies with which the default does not work
+ * @property {string | { readonly href: string } | (() => WorkerLike) | undefined} [worker] the address (a string or a URL; in
+ *   Node, a string is a path) of the workers' file, `batchnorm/threads-worker`, or a function that makes a Worker from it: for bundlers
+ *   and Content-Security-Policies with which the default does not work
  */
 
 /**
@@ -109,10 +111,13 @@ class Pool {
     const modules = BINARIES.map((text) => moduleOf(text, 1));
     const { buffer, words } = this.#block;
     Atomics.store(words, MESSAGES, 1);
+    let count = 0;
     const started = Array.from({ length: this.#areas - 1 }, async (_, i) => {
       // The calling thread is number 0.
       const k = i + 1;
       const worker = typeof source === 'function' ? source() : startWorker(source);
+      if (typeof worker?.postMessage !== 'function')
+        fail(TypeError, 'createThreads: worker', 'return a Worker', describe(worker));
       await new Promise((resolve, reject) => {
         const on = (worker.on ?? worker.addEventListener).bind(worker);
         this.#workers.set(k, worker);
@@ -121,18 +126,30 @@ class Pool {
         for (const event of ['error', 'exit'])
           on(event, (/** @type {any} */ reason) => {
             this.#lose(k);
-            reject(reason?.error ?? reason);
+            reject(event === 'exit' ? new Error(`it ended with exit code ${reason}`) : (reason?.error ?? reason));
           });
         worker.postMessage({ what: 'start', count: 1, buffer, k, modules });
       });
+      count++;
       // In Node, idle workers do not keep the program running.
       worker.unref?.();
     });
+    /** @type {any} */
+    let timer;
+    const late = new Promise((_, reject) => {
+      let before = 0;
+      timer = setInterval(() => {
+        if (count === before) reject(new Error(`it did not answer within ${START / 1000} s`));
+        before = count;
+      }, START);
+    });
     try {
-      await Promise.all(started);
+      await Promise.race([late, Promise.all(started)]);
     } catch (cause) {
       await this.close();
       throw new Error('createThreads: a worker could not be started (see the option worker)', /** @type {any} */ ({ cause }));
+    } finally {
+      clearInterval(timer);
     }
   }
 
@@ -307,11 +324,12 @@ export async function createThreads(size, options = {}) {
   const wanted = size === undefined ? Math.min(cores, MOST) : size;
   if (!(isSize(wanted) && wanted > 0 && wanted <= MOST))
     rejectNumber('createThreads: size', size, `be an integer from 1 to ${MOST}`);
-  if (!(worker === undefined || typeof worker === 'string' || typeof worker === 'function' || worker instanceof URL))
+  const { href } = Object(worker);
+  if (!(worker === undefined || typeof worker === 'string' || typeof worker === 'function' || typeof href === 'string'))
     fail(TypeError, 'createThreads: worker', 'be a URL or a function that makes a Worker', describe(worker));
   // Where threads are unavailable, so may be what a Pool is made of.
   if (wanted === 1 || !available()) return { size: 1, arena: (bytes) => new Arena(bytes), close: async () => {} };
   const threads = new Pool(wanted);
-  await threads.start(/** @type {any} */ (worker));
+  await threads.start(typeof href === 'string' ? new URL(href) : /** @type {any} */ (worker));
   return threads;
 }
