@@ -39,6 +39,10 @@ test('parts are about equal, are not too small, and end where blocks do', () => 
             const parts = queues * each;
             hold(3 * Math.ceil(units / parts) * unit * parts <= 4 * size, 'no part is a third larger than the average');
             hold(values >= queues * (!sums ? 49152 : by === BY_CHANNELS ? 8192 : 32768), 'the work is worth it');
+            const largest = Math.min(size, Math.ceil(units / queues) * unit);
+            hold(values - (values * largest) / size >= (sums ? 8192 : 49152), 'the other threads have enough of it');
+            hold(by !== BY_CHANNELS || Math.floor(size / queues) * spatial >= 256, 'rows of a part are long enough');
+            hold(by !== BY_ROWS || batch * spatial >= 256 * queues, 'each thread has enough values per channel');
 
             const columns = spatial < 32 && spatial < 3 * batch;
             const rows = sums ? rowsOfBlock({ batch, channels, spatial }, columns) : 1;
@@ -72,8 +76,33 @@ test('the divisions of well-known shapes, for two threads', () => {
     [[64, 512, 1], BY_CHANNELS, undefined, BY_CHANNELS],
     [[8, 64, 49], BY_CHANNELS, undefined, BY_CHANNELS],
     [[4, 64, 49], undefined, undefined, undefined],
+    // At the limits, and just below.
+    [[8, 64, 32], BY_CHANNELS, undefined, BY_CHANNELS],
+    [[4, 16, 255], undefined, undefined, undefined],
+    [[128, 32, 32], BY_CHANNELS, BY_ROWS, BY_CHANNELS],
+    [[128, 31, 33], BY_ROWS, BY_ROWS, BY_ROWS],
+    [[8, 64, 512], BY_CHANNELS, BY_CHANNELS, BY_CHANNELS],
+    [[8, 64, 511], BY_CHANNELS, BY_ROWS, BY_CHANNELS],
+    [[6, 64, 256], BY_CHANNELS, BY_ROWS, BY_CHANNELS],
+    [[6, 64, 255], BY_CHANNELS, undefined, BY_CHANNELS],
+    [[1024, 64, 1], BY_ROWS, undefined, BY_ROWS],
+    [[1023, 64, 1], undefined, undefined, undefined],
+    [[512, 192, 1], BY_ROWS, BY_ROWS, BY_ROWS],
+    [[511, 200, 1], undefined, undefined, undefined],
     [[1000, 64, 1], undefined, undefined, undefined],
   ])
     for (const [call, by] of Object.entries({ training, inference, gradient }))
       assert.equal(cut(call, ...shape, 2)?.by, by, `${call} of ${shape}`);
+});
+
+test('large calls have two parts per thread, if they have one stage and can be divided so often', () => {
+  for (const [call, shape, each] of [
+    ['training', [8, 64, 512], 2],
+    ['training', [8, 64, 511], 1],
+    ['inference', [25088, 64, 1], 2],
+    ['training', [25088, 64, 1], 1],
+    ['gradient in inference', [25088, 64, 1], 1],
+    ['training', [64, 2, 3136], 1],
+  ])
+    assert.equal(cut(call, ...shape, 2).each, each, `${call} of ${shape}`);
 });
