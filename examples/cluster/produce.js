@@ -19,9 +19,16 @@ function flowOf(name, shards) {
   return { name: 'merge', queueName: QUEUE, opts: { ...retries, jobId: name }, children };
 }
 
+/** The run as it is now. */
+async function latest(queue, name) {
+  const run = await queue.getJob(name);
+  if (!run) throw new Error(`Run ${name} is not in the queue any more. Another producer that watched it has its result.`);
+  return run;
+}
+
 /** Says which shards failed, and why. */
 async function failureOf(queue, name) {
-  const run = await queue.getJob(name);
+  const run = await latest(queue, name);
   const { failed } = await run.getDependencies();
   const jobs = await Promise.all(failed.map((key) => queue.getJob(key.slice(key.lastIndexOf(':') + 1))));
   const reasons = jobs.map(({ id, data, failedReason }) => `shard ${id}, ${JSON.stringify(data)}: ${failedReason}`);
@@ -41,11 +48,12 @@ export async function produce(name, shards, onProgress) {
     run ??= (await flows.add(flowOf(name, shards))).job;
     for (let last = -1; ; await setTimeout(100)) {
       const state = await run.getState();
+      if (state === 'unknown') await latest(queue, name);
       const { processed } = await run.getDependenciesCount({ processed: true });
       if (processed !== last) onProgress(processed);
       last = processed;
       if (state === 'completed') {
-        const { returnvalue } = await queue.getJob(name);
+        const { returnvalue } = await latest(queue, name);
         await run.remove({ removeChildren: true });
         return returnvalue;
       }
@@ -62,8 +70,9 @@ export async function produce(name, shards, onProgress) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [name, file] = process.argv.slice(2);
-  const shards = JSON.parse(readFileSync(file, 'utf8'));
   try {
+    if (!file) throw new Error('Usage: node produce.js NAME SHARDS.json');
+    const shards = JSON.parse(readFileSync(file, 'utf8'));
     const result = await produce(name, shards, (finished) => console.error(`${finished} of ${shards.length} shards`));
     console.log(JSON.stringify(result));
   } catch (error) {

@@ -12,6 +12,8 @@ const PIECE = 2 ** 20;
  *   { seed: 17, rows: 100000, channels: 64 }
  */
 export async function* read(shard) {
+  if (!(Number.isInteger(shard.channels) && shard.channels > 0))
+    throw new Error(`channels must be the number of values per row; got ${JSON.stringify(shard.channels)}`);
   const rows = Math.max(1, Math.floor(PIECE / shard.channels));
   yield* shard.file === undefined ? random(shard, rows) : rowsOf(shard, rows);
 }

@@ -1,7 +1,7 @@
 /* examples/cluster with a real Redis server and several worker processes: npm run test:cluster
  * Workers and producers are killed, shards fail, and the moments are still those of the whole, each shard counted once. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -193,6 +193,35 @@ for (const seed of [1, 2, 3])
       SHARDS.map(({ index }) => index),
     );
   });
+
+test('of several producers that watch a run, all end, and those with a result have the same', async (t) => {
+  const { startWorker, produce } = cast(t);
+  const shards = SHARDS.slice(0, 6).map((shard) => ({ ...shard, pause: 50 }));
+  const producers = [1, 2, 3].map(() => produce(shards).done);
+  for (let k = 0; k < 2; k++) startWorker();
+  const outputs = await Promise.all(producers);
+  const results = outputs.filter(({ code }) => code === 0).map(resultOf);
+  assert.ok(results.length > 0, 'none has the result');
+  for (const result of results) assert.deepEqual(result, await momentsOf(SHARDS.slice(0, 6)));
+  for (const { code, stderr } of outputs)
+    if (code)
+      assert.match(stderr, /^Run run-\d+ is not in the queue any more\. Another producer that watched it has its result\.$/m);
+});
+
+test('a producer without arguments, with a file that is missing, or with shards without channels says so', async (t) => {
+  const { startWorker, produce } = cast(t, { ATTEMPTS: '1' });
+  for (const [args, message] of [
+    [[], 'Usage: node produce.js NAME SHARDS.json'],
+    [['run', `${directory}/missing.json`], `ENOENT: no such file or directory, open '${directory}/missing.json'`],
+  ]) {
+    const { status, stderr } = spawnSync(process.execPath, ['produce.js', ...args], { cwd: cluster, encoding: 'utf8' });
+    assert.deepEqual([status, stderr], [1, `${message}\n`]);
+  }
+  startWorker();
+  const { code, stderr } = await produce([{ file: SHARDS[0].file }]).done;
+  assert.equal(code, 1);
+  assert.match(stderr, /: channels must be the number of values per row; got undefined$/m);
+});
 
 test('a shard that fails twice and then succeeds counts once', async (t) => {
   const { startWorker, produce, lines } = cast(t, { ATTEMPTS: '3' });
