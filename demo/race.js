@@ -179,7 +179,7 @@ batchNormalization(from, gamma, beta, runningMean, runningVar, 0.1, 1e-5, true, 
   sizeText(ownFiles)
     .then(
       (text) =>
-        `This page loaded the package as ${ownFiles.length} source files with all their comments: ${text}. Bundled, minified and gzipped, it is 10 to 16 kB.`,
+        `This page loaded the package as ${ownFiles.length} source files with all their comments: ${text}. Bundled, minified and gzipped, it is 10 to 17 kB.`,
     )
     .catch(() => '')
     .then((text) => {
