@@ -52,6 +52,9 @@ const NAMES = /** @type {const} */ (['gamma', 'beta', 'mean', 'variance', 'gradG
 /** The most channels of a job. */
 export const CHANNELS = 1 << 16;
 
+/** What a worker answers when it has started. */
+export const STARTED = 'batchnorm/threads: started';
+
 /** A waiting thread stays awake for so many milliseconds. To be woken takes about a twentieth of that. But Linux may then run it on the
  * processor of the thread that woke it, where the two take turns. It moves one of them away sooner if both are awake for long. */
 const SPIN = 1;

@@ -1,6 +1,6 @@
 /* A worker of `batchnorm/threads`. Between messages it takes part in jobs. */
 
-import { Block, lostOf, MESSAGES, stateOf, WAKE } from './block.js';
+import { Block, lostOf, MESSAGES, STARTED, stateOf, WAKE } from './block.js';
 import { Kernel } from './kernel.js';
 
 /** @type {any} */
@@ -23,7 +23,7 @@ const receive = {
   start(message) {
     block = new Block(message.buffer);
     ({ k, modules } = message);
-    port.postMessage('started');
+    port.postMessage(STARTED);
   },
   add({ number, memory, begin, size }) {
     /** @type {import('./kernel.js').Functions} */
@@ -33,9 +33,9 @@ const receive = {
       for (const [name, run] of Object.entries(new WebAssembly.Instance(module, { env: { memory } }).exports))
         functions[name] = (...numbers) => {
           Atomics.add(block.words, stateOf(k), 1);
-          // The calling thread has given this worker up, so the tensors' memory may be in use for something else.
-          if (Atomics.load(block.words, lostOf(k)) !== 0) throw new Error('batchnorm/threads: this worker was given up');
+          check();
           /** @type {any} */ (run)(...numbers);
+          check();
         };
     kernels.set(number, new Kernel(functions, memory, begin + k * size, begin + (k + 1) * size));
   },
@@ -50,6 +50,11 @@ const receive = {
     }
   },
 };
+
+/** If the calling thread has given this worker up, the memory of tensors and results may be in use for something else. */
+function check() {
+  if (Atomics.load(block.words, lostOf(k)) !== 0) throw new Error('batchnorm/threads: this worker was given up');
+}
 
 port.onmessage = (/** @type {{ data: any }} */ { data }) => {
   receive[data.what](data);

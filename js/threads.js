@@ -1,7 +1,7 @@
 /* `batchnorm/threads`: computes calls on tensors in shared memory with several threads. */
 
 import { Arena } from './arena.js';
-import { Block, CHANNELS, clock, DONE, lostOf, MESSAGES, MOST, stateOf, WAKE } from './block.js';
+import { Block, CHANNELS, clock, DONE, lostOf, MESSAGES, MOST, STARTED, stateOf, WAKE } from './block.js';
 import { cutOf } from './cut.js';
 import { binary as forwardBinary } from './forward-binary.js';
 import { binary as gradientBinary } from './gradient-binary.js';
@@ -19,8 +19,8 @@ const WORK = 2 << 20;
  * keep up to 48 bytes per block and series, and a whole block has at least 1,024 bytes of X per series. Blocks that are not whole add a
  * third at most, since parts are about equal (LARGEST in cut.js). */
 const KEPT = 1 / 16;
-/** If no worker starts for so many milliseconds, those that have not started do not have the workers' file. */
-const START = 30e3;
+/** If no worker starts for so many seconds, those that have not started do not have the workers' file. */
+const START = 30;
 /** A worker that makes no progress for so many milliseconds is lost. */
 const PATIENCE = 1500;
 /** The calling thread looks this often, in milliseconds. A pause of the whole program counts no more than one look. */
@@ -111,7 +111,7 @@ class Pool {
     const modules = BINARIES.map((text) => moduleOf(text, 1));
     const { buffer, words } = this.#block;
     Atomics.store(words, MESSAGES, 1);
-    let count = 0;
+    let silent = 0;
     const started = Array.from({ length: this.#areas - 1 }, async (_, i) => {
       // The calling thread is number 0.
       const k = i + 1;
@@ -121,7 +121,7 @@ class Pool {
       await new Promise((resolve, reject) => {
         const on = (worker.on ?? worker.addEventListener).bind(worker);
         this.#workers.set(k, worker);
-        on('message', resolve);
+        on('message', (/** @type {any} */ message) => (message?.data ?? message) === STARTED && resolve(null));
         on('messageerror', reject);
         for (const event of ['error', 'exit'])
           on(event, (/** @type {any} */ reason) => {
@@ -130,18 +130,15 @@ class Pool {
           });
         worker.postMessage({ what: 'start', count: 1, buffer, k, modules });
       });
-      count++;
+      silent = 0;
       // In Node, idle workers do not keep the program running.
       worker.unref?.();
     });
     /** @type {any} */
     let timer;
     const late = new Promise((_, reject) => {
-      let before = 0;
-      timer = setInterval(() => {
-        if (count === before) reject(new Error(`it did not answer within ${START / 1000} s`));
-        before = count;
-      }, START);
+      // Each look counts a second, however long the calling thread was busy before it.
+      timer = setInterval(() => ++silent === START && reject(new Error(`it did not answer within ${START} s`)), 1000);
     });
     try {
       await Promise.race([late, Promise.all(started)]);
@@ -271,19 +268,19 @@ class Pool {
     const block = this.#block;
     block.write(memory, kept, cut, problem, out);
     this.#cut = true;
-    for (const stage of cut.stages) {
-      const done = block.offer(cut, stage);
-      this.#wake(cut.queues - 1);
-      try {
+    try {
+      for (const stage of cut.stages) {
+        const done = block.offer(cut, stage);
+        this.#wake(cut.queues - 1);
         block.work(0, () => kernel);
-      } catch (reason) {
-        this.#settle();
-        throw reason;
+        if (!this.#await(done))
+          throw new Error(
+            `batchnorm/threads: a worker stopped during the call, so the results are incomplete (threads left: ${this.size})`,
+          );
       }
-      if (!this.#await(done))
-        throw new Error(
-          `batchnorm/threads: a worker stopped during the call, so the results are incomplete (threads left: ${this.size})`,
-        );
+    } catch (reason) {
+      this.#settle();
+      throw reason;
     }
     this.#cut = false;
     block.read(problem, sums);

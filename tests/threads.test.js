@@ -1,9 +1,12 @@
 /* Threads: calls give the same bits as on one thread, workers really take part, and a worker that dies ends no more than one call. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
+import { Block } from '../js/block.js';
 import { batchNormalization, batchNormalizationGradient, moments } from '../js/index.js';
 import { createThreads } from '../js/threads.js';
 import { normalTensor, parametersFor, seeded, sizeOf } from './data.js';
@@ -13,17 +16,17 @@ const MB = 2 ** 20;
 const file = new URL('./threads/worker.js', import.meta.url);
 const workersFile = new URL('../js/threads-worker.js', import.meta.url);
 
-/** The error if a worker has another file, one that does not end. It takes half a minute, so it runs beside the other tests. */
-const silent = createThreads(2, { worker: () => new Worker('setInterval(() => {}, 1e3)', { eval: true }) }).catch(
-  (error) => error,
-);
+/** The error if a worker has another file, which does not end, and sends a message. It takes half a minute, so it runs beside the other
+ * tests. */
+const other = "require('node:worker_threads').parentPort.on('message', () => {}).postMessage('hello');";
+const silent = createThreads(2, { worker: () => new Worker(other, { eval: true }) }).catch((error) => error);
 
 /** Threads whose workers count their kernel calls: `counts[k]` belongs to worker k. */
 async function counting(size) {
   const counts = [];
   const threads = await createThreads(size, {
     worker() {
-      counts.push(new Int32Array(new SharedArrayBuffer(8)));
+      counts.push(new Int32Array(new SharedArrayBuffer(12)));
       return new Worker(file, { workerData: counts.at(-1) });
     },
   });
@@ -277,6 +280,47 @@ test('if a worker dies in the midst of a call, that call fails, and the next one
   }
   // Any of them may have had to wait for a processor, but not all.
   assert.ok(Math.min(...times) < 2000, `${Math.min(...times)} ms`);
+});
+
+test('a worker that was given up, and then goes on, writes no results any more', async () => {
+  const state = new Int32Array(new SharedArrayBuffer(12));
+  let block;
+  let worker;
+  const threads = await createThreads(2, {
+    worker() {
+      worker = new Worker(file, { workerData: state });
+      const { postMessage } = worker;
+      worker.postMessage = (message) => {
+        block ??= new Block(message.buffer);
+        postMessage.call(worker, message);
+      };
+      // As in Chrome, where a busy worker runs on for two seconds.
+      worker.terminate = () => {};
+      return worker;
+    },
+  });
+  const arena = threads.arena(8 * MB);
+  // Each part is normalized in one call of the kernel. After that, it writes the results per channel.
+  const X = move(arena, normalTensor([8, 6, 32, 32], 1, 3));
+  const out = arena.tensor(X.shape);
+  const run = () => batchNormalization(X, null, null, null, null, 0.1, 1e-5, true, { out });
+  untilShared({ calls: () => Atomics.load(state, 0) }, run);
+  Atomics.store(state, 2, 1);
+  assert.throws(() => untilShared({ calls: () => 0 }, run), { message: /^batchnorm\/threads: a worker stopped/ });
+  assert.equal(threads.size, 1);
+  // In place of a later call, which has other numbers there.
+  for (const numbers of Object.values(block.numbers)) numbers.fill(7);
+  const ended = once(worker, 'exit').catch((error) => error);
+  Atomics.store(state, 2, 0);
+  Atomics.notify(state, 2);
+  const reason = await Promise.race([ended, setTimeout(5000)]);
+  await Worker.prototype.terminate.call(worker);
+  for (const [name, numbers] of Object.entries(block.numbers))
+    assert.ok(
+      numbers.every((value) => value === 7),
+      name,
+    );
+  assert.equal(reason?.message, 'batchnorm/threads: this worker was given up');
 });
 
 test('a worker that dies while it is idle does no harm', async () => {
