@@ -6,13 +6,23 @@ import * as ort from 'onnxruntime-web/wasm';
 import { onnxruntime, tensorflow } from './contenders.js';
 
 const here = new URL('.', import.meta.url).href;
-ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmPaths = here;
-tfWasm.setThreadsCount(1);
 tfWasm.setWasmPaths(here);
 
-export const contenders = {
-  'onnxruntime-web': (each) =>
-    onnxruntime('onnxruntime-web', ort, each, { executionProviders: ['wasm'] }, { reuses: false, layers: false }),
-  'tfjs-wasm': (each) => tensorflow(tf, 'wasm', each),
-};
+/** @param {number} threads of each library: always the same number in a page @param {boolean} layers whether onnxruntime-web also computes
+ *   nine layers, for the time of computation alone */
+export function contendersWith(threads, layers) {
+  ort.env.wasm.numThreads = threads;
+  tfWasm.setThreadsCount(threads);
+  // TensorFlow.js takes no more threads than half of the machine's cores.
+  if (threads > 1) Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2 * threads });
+  return {
+    'onnxruntime-web': (each) =>
+      onnxruntime('onnxruntime-web', ort, each, { executionProviders: ['wasm'] }, { reuses: false, layers }),
+    'tfjs-wasm': async (each) => {
+      const calls = await tensorflow(tf, 'wasm', each);
+      if (tfWasm.getThreadsCount() !== threads) throw new Error(`has ${tfWasm.getThreadsCount()} threads here`);
+      return calls;
+    },
+  };
+}
