@@ -499,7 +499,7 @@ export function browserComparison({ machine, note, revision, browsers, threads }
   });
   return `# Comparison in browsers
 
-${sentenceOfMachine(machine, note)}. Revision ${revision}; one thread each. The browsers are headless, and the page is cross-origin isolated.
+${sentenceOfMachine(machine, note)}. Revision ${revision}; one thread each, but see [two threads](#two-threads). The browsers are headless, and the page is cross-origin isolated.
 
 This table says how many times this package’s time each library takes: the median over ${count} shapes, and the range. Outputs are
 reused if that is possible. Below 1, the other library is faster.
