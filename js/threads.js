@@ -111,7 +111,8 @@ class Pool {
     const modules = BINARIES.map((text) => moduleOf(text, 1));
     const { buffer, words } = this.#block;
     Atomics.store(words, MESSAGES, 1);
-    let silent = 0;
+    /** Seconds since a worker last started. */
+    let waited = 0;
     const started = Array.from({ length: this.#areas - 1 }, async (_, i) => {
       // The calling thread is number 0.
       const k = i + 1;
@@ -130,7 +131,7 @@ class Pool {
           });
         worker.postMessage({ what: 'start', count: 1, buffer, k, modules });
       });
-      silent = 0;
+      waited = 0;
       // In Node, idle workers do not keep the program running.
       worker.unref?.();
     });
@@ -138,7 +139,7 @@ class Pool {
     let timer;
     const late = new Promise((_, reject) => {
       // Each look counts a second, however long the calling thread was busy before it.
-      timer = setInterval(() => ++silent === START && reject(new Error(`it did not answer within ${START} s`)), 1000);
+      timer = setInterval(() => ++waited === START && reject(new Error(`it did not answer within ${START} s`)), 1000);
     });
     try {
       await Promise.race([late, Promise.all(started)]);

@@ -16,8 +16,8 @@ const MB = 2 ** 20;
 const file = new URL('./threads/worker.js', import.meta.url);
 const workersFile = new URL('../js/threads-worker.js', import.meta.url);
 
-/** The error if a worker has another file, which does not end, and sends a message. It takes half a minute, so it runs beside the other
- * tests. */
+/** The error if a worker has another file, which does not end, and sends a message. It takes half a minute, so it runs during the
+ * other tests. */
 const other = "require('node:worker_threads').parentPort.on('message', () => {}).postMessage('hello');";
 const silent = createThreads(2, { worker: () => new Worker(other, { eval: true }) }).catch((error) => error);
 

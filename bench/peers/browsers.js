@@ -17,7 +17,9 @@ import { BROWSER_RESULTS, write } from './write.js';
 
 const CASES = ['64,512,1,1', '1,3,224,224', '8,64,56,56', '32,64,112,112', '8,56,56,64,last'];
 
-/** Two threads are measured in one browser. Each library and number of threads has a page of its own, and these take turns. */
+const onlyThreads = process.argv.includes('--threads');
+/** Two threads are measured in one browser (WebKitGTK has no memory that threads share). Each library and number of threads has a page of its own, and these take turns. */
+const THREADED_ENGINE = 'chromium';
 const THREADED = ['4096,64,1,1', '8,56,56,64,last', '8,64,56,56'];
 const ROUNDS = 2;
 
@@ -36,8 +38,8 @@ async function measureIn(engine, url) {
   return { name: browser.name, cases };
 }
 
-async function measureThreads(engine, url) {
-  const browser = await launch(engine);
+async function measureThreads(url) {
+  const browser = await launch(THREADED_ENGINE);
   const cases = [];
   for (const text of THREADED)
     for (const mode of MODES) {
@@ -74,14 +76,10 @@ async function measure() {
     '<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="page.js"></script>',
   );
   const server = await serve(folder, { isolated: true });
-  let results = {};
-  if (process.argv.includes('--threads')) results = JSON.parse(readFileSync(BROWSER_RESULTS, 'utf8'));
-  else {
-    const browsers = [];
-    for (const engine of engines) browsers.push(await measureIn(engine, server.url));
-    results = { ...conditions(), browsers };
-  }
-  results.threads = await measureThreads(engines[0], server.url);
+  const browsers = [];
+  if (!onlyThreads) for (const engine of engines) browsers.push(await measureIn(engine, server.url));
+  const results = onlyThreads ? JSON.parse(readFileSync(BROWSER_RESULTS, 'utf8')) : { ...conditions(), browsers };
+  if (engines.includes(THREADED_ENGINE)) results.threads = await measureThreads(server.url);
   server.close();
   return results;
 }

@@ -241,8 +241,8 @@ threads fall asleep. Each sample repeats the call for at least 50 ms, as a progr
 being timed, because after a pause Linux may run two threads on the same core for some milliseconds. Before all samples, each process makes
 calls for a second or two, because V8 compiles their code meanwhile, in threads of its own.
 
-This section was measured on ${sentenceOfMachine(machine, note)}, at revision ${revision}. ${without.join(' ')} It has
-them [in browsers](comparison-browsers.md#two-threads).
+This section was measured on ${sentenceOfMachine(machine, note)}, at revision ${revision}. ${without.join(' ')}
+[In browsers](comparison-browsers.md#two-threads), TensorFlow.js has threads.
 
 How many times as fast is a library with two threads as with one? The table has the median over the shapes below, and the range.
 About 1 means that it computes batch normalization in one thread in any case.
@@ -515,9 +515,7 @@ alternate, and times are medians. In each row the fastest is bold, and × is how
 “computation alone”, the data are already in the memory in which each library computes, and the results stay there; for this package
 that is an arena, and × is how many times that time a library takes. “Copying” is this package’s whole call on plain arrays.
 
-## Two threads
-
-${browserThreads(threads)}
+${threads ? browserThreads(threads) : ''}
 
 ${sections.join('\n\n')}
 `;
@@ -526,7 +524,9 @@ ${sections.join('\n\n')}
 /** The section about two threads in a browser. */
 function browserThreads({ machine, note, revision, name, cases }) {
   const versions = { batchnorm: '', 'onnxruntime-web': '', 'tfjs-wasm': '' };
-  return `Each library computes with one thread and with two, on data that are already in its memory. For this package, that is an arena of
+  return `## Two threads
+
+Each library computes with one thread and with two, on data that are already in its memory. For this package, that is an arena of
 \`createThreads\`. Each library and number of threads has a page of its own. These take turns. TensorFlow.js takes no more
 threads than half of the cores, so the page pretends to have four. This section was measured in ${name} on
 ${sentenceOfMachine(machine, note)}, at revision ${revision}. Each cell has the time with one thread, the time with two, and how many times as
