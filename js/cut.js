@@ -22,8 +22,9 @@ const LEAST_UNSUMMED = 48 << 10;
 const LEAST_SLICE = 32 << 10;
 /** To compute so many values takes about as long as the additional work of stages. */
 const STAGES = 16 << 10;
-/** From this many values per thread, there are two parts for each. A thread that is slow, or late, then leaves parts to others. In
- * calls of several stages, each part merges the sums of all, so there is one part for each thread. */
+/** From this many values per thread, each thread has several parts if they are channels that are summed. One that is slow, or late, then
+ * leaves some to others. If nothing is summed, short stretches of memory would cost more than this saves. If other things are divided, it
+ * would cost more to merge the sums of more parts. */
 const LARGE = 1 << 17;
 /** How large the largest part may be, compared to the average. The room for what slices keep (KEPT in threads.js) depends on it. */
 const LARGEST = 4 / 3;
@@ -81,6 +82,7 @@ export function cutOf({ x, gradOutput, batch, channels, spatial, training, mean 
   const stages = [RESULTS];
   if (by !== BY_CHANNELS && gradOutput) stages.unshift(SUMS);
   if (by !== BY_CHANNELS && training && !(gradOutput && mean)) stages.unshift(STATISTICS);
-  const twice = values >= LARGE * queues && stages.length === 1 && timeOf(by, 2 * queues) < Number.POSITIVE_INFINITY;
-  return { queues, each: twice ? 2 : 1, by, unit: units[by], stages };
+  const large = by === BY_CHANNELS && sums && values >= LARGE * queues;
+  const each = [4, 2].find((n) => large && timeOf(by, n * queues) < Number.POSITIVE_INFINITY) ?? 1;
+  return { queues, each, by, unit: units[by], stages };
 }

@@ -34,7 +34,8 @@ test('parts are about equal, are not too small, and end where blocks do', () => 
             const sums = call !== 'inference';
             const size = [channels, batch, spatial][by];
             const units = Math.ceil(size / unit);
-            hold(queues >= 2 && queues <= threads && (each === 1 || each === 2), 'there are enough threads');
+            hold(queues >= 2 && queues <= threads && [1, 2, 4].includes(each), 'there are enough threads');
+            hold(each === 1 || (sums && by === BY_CHANNELS), 'only channels that are summed have several parts per thread');
             hold(units >= queues * each, 'no part is empty');
             const parts = queues * each;
             hold(3 * Math.ceil(units / parts) * unit * parts <= 4 * size, 'no part is a third larger than the average');
@@ -95,14 +96,24 @@ test('the divisions of well-known shapes, for two threads', () => {
       assert.equal(cut(call, ...shape, 2)?.by, by, `${call} of ${shape}`);
 });
 
-test('large calls have two parts per thread, if they have one stage and can be divided so often', () => {
-  for (const [call, shape, each] of [
-    ['training', [8, 64, 512], 2],
+test('large calls have four parts per thread, or two, if channels are summed and can be divided so often', () => {
+  for (const [call, shape, each, threads = 2] of [
+    ['training', [8, 64, 512], 4],
     ['training', [8, 64, 511], 1],
-    ['inference', [25088, 64, 1], 2],
+    ['gradient', [8, 64, 512], 4],
+    ['gradient in inference', [8, 64, 512], 4],
+    ['inference', [8, 64, 3136], 1],
+    ['inference', [25088, 64, 1], 1],
     ['training', [25088, 64, 1], 1],
     ['gradient in inference', [25088, 64, 1], 1],
     ['training', [64, 2, 3136], 1],
+    ['training', [64, 6, 3136], 2],
+    ['training', [64, 8, 3136], 4],
+    ['training', [64, 10, 3136], 2],
+    ['training', [64, 12, 3136], 4],
+    ['training', [128, 16, 3136], 1, 16],
+    ['training', [128, 32, 3136], 2, 16],
+    ['training', [128, 64, 3136], 4, 16],
   ])
-    assert.equal(cut(call, ...shape, 2).each, each, `${call} of ${shape}`);
+    assert.equal(cut(call, ...shape, threads).each, each, `${call} of ${shape}`);
 });
