@@ -38,7 +38,7 @@ cut() { # file, functions
     echo "{ \"name\": \"$name\", \"export\": \"$name\", \"root\": true },"
   done | sed '1s/^/[/; $s/,$/]/' >"$temporary/exports.json"
   "$binaryen/bin/wasm-metadce" "$temporary/all.wasm" -o "$temporary/lean.wasm" --all-features -f "$temporary/exports.json" >/dev/null
-  "$binaryen/bin/wasm-opt" "$temporary/lean.wasm" -o "$1" --all-features -Oz
+  "$binaryen/bin/wasm-opt" "$temporary/lean.wasm" -o "$1" --all-features -Oz --converge
 }
 cut js/batchnorm.wasm "$forward $gradient"
 cut "$temporary/forward.wasm" "$forward"
