@@ -1,7 +1,7 @@
 /* A layer of batch normalization: parameters, running statistics and gradients in one object. It only uses the public functions. */
 
 import { bufferOf, byteOffsetOf, describeShape, fail, isSize, listOf, numbersOf, rejectNumber } from './tensor.js';
-import { checkBoolean, checkEpsilon, checkNumber, checkVariance, none, readOptions } from './validate.js';
+import { checkBoolean, checkEpsilon, checkNumber, checkVariance, newStatistics, none, readOptions } from './validate.js';
 
 /** @import { NewArray, Numbers, Tensor, TensorLike } from './index.js' */
 
@@ -118,7 +118,7 @@ export class Layer {
       fail(RangeError, `${NAME}X`, `have ${this.gamma.length} channels at axis ${axis}`, `shape ${describeShape(sizes)}`);
     const { gamma, beta, runningMean, runningVar, momentum, training } = this;
     // New arrays, so that those of the last forward stay intact if this call is cut off.
-    const statistics = { mean: new Float64Array(gamma.length), variance: new Float64Array(gamma.length) };
+    const statistics = newStatistics(gamma.length);
     const [output, newMean, newVar] = this.#normalize(
       X,
       gamma,

@@ -1,6 +1,7 @@
 /* Mean and variance of a whole from those of its parts. */
 
 import { describe, fail, isObject, isSize, numbersOf, rejectNumber } from './tensor.js';
+import { newStatistics } from './validate.js';
 
 /** @import { Moments, Numbers } from './index.js' */
 
@@ -54,7 +55,7 @@ export function mergeMoments(parts) {
   }
   if (channels === undefined) fail(RangeError, PARTS, 'hold at least one part', 'none');
 
-  const result = { count: total, mean: new Float64Array(channels), variance: new Float64Array(channels) };
+  const result = { count: total, ...newStatistics(channels) };
   if (total > 0)
     for (let c = 0; c < channels; c++) {
       const averageFrom = (/** @type {number} */ center) => {

@@ -121,6 +121,12 @@ const NAMES = /* @__PURE__ */ namesOf('batchNormalization');
 const GRADIENT_NAMES = /* @__PURE__ */ namesOf('batchNormalizationGradient');
 const SUMS_NAMES = /* @__PURE__ */ namesOf('gradientSums');
 const MOMENTS_NAMES = /* @__PURE__ */ namesOf('moments');
+/** New arrays for the statistics of so many channels. @param {number} channels */
+export const newStatistics = (channels) => ({ mean: new Float64Array(channels), variance: new Float64Array(channels) });
+/** The batch's statistics, during a call in training of up to so many channels. To allocate arrays for them would take about as long as to
+ * normalize 10,000 values. */
+const STATISTICS = /* @__PURE__ */ newStatistics(2048);
+
 /** The two arguments that must be given together, for an error message. */
 const PAIR = 'batchNormalization: runningMean and runningVar';
 
@@ -382,7 +388,8 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   const readBeta = readPerChannel(name.beta, beta, layout);
   const readMean = readPerChannel(name.runningMean, runningMean, layout);
   const readVar = readPerChannel(name.runningVar, runningVar, layout);
-  const saved = readStatistics(name.statistics, given);
+  /** @type {any} */
+  const statistics = readStatistics(name.statistics, given);
   const outReading = readOut(name, target, layout.shape);
   // No code of the user's runs from here on.
 
@@ -406,10 +413,8 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
   }
   const out = outOf(name, outReading, layout, x, 'X');
   if (out) checkApartFromAll(name.out, out, PARAMETERS, parameters);
-  /** @type {any} */
-  const statistics = saved;
-  if (saved) {
-    for (const [key, array] of Object.entries(saved)) {
+  if (statistics) {
+    for (const [key, array] of Object.entries(statistics)) {
       const argument = name[key];
       if (typeName(array) !== 'Float64Array') fail(TypeError, argument, 'be a Float64Array', describe(array));
       const reading = { given: array, data: array, sizes: null };
@@ -420,6 +425,9 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
     }
     checkApart(name.mean, statistics.mean, 'statistics.variance', statistics.variance);
   }
+  const { mean, variance } = training
+    ? (statistics ?? (channels > STATISTICS.mean.length ? newStatistics(channels) : STATISTICS))
+    : { mean: ownMean, variance: ownVar };
   return {
     x,
     out,
@@ -432,8 +440,8 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
     beta: ownBeta,
     runningMean: ownMean,
     runningVar: ownVar,
-    mean: training ? (statistics?.mean ?? new Float64Array(channels)) : ownMean,
-    variance: training ? (statistics?.variance ?? new Float64Array(channels)) : ownVar,
+    mean,
+    variance,
     statistics,
     returned: training ? null : [asTensor(readMean, ownMean, layout), asTensor(readVar, ownVar, layout)],
     momentum,
@@ -547,8 +555,7 @@ export function validateMoments(X, options) {
     spatial,
     gamma: null,
     beta: null,
-    mean: new Float64Array(channels),
-    variance: new Float64Array(channels),
+    ...newStatistics(channels),
     // 0, so that squares that underflow in float32 are summed again in double. Next to a positive epsilon they would not matter.
     epsilon: 0,
     training: true,
