@@ -120,7 +120,8 @@ export class Block {
     for (let c = 0; c < channels; c++) {
       numbers.gamma[c] = gamma ? gamma[c] : 1;
       numbers.beta[c] = beta ? beta[c] : 0;
-      if (mean && variance) {
+      // A forward call in training only receives them.
+      if (mean && variance && (gradOutput || !training)) {
         numbers.mean[c] = mean[c];
         numbers.variance[c] = variance[c];
       }
