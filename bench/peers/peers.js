@@ -173,7 +173,7 @@ async function twoThreads(chosen, able) {
   const threads = [];
   for (const place of chosen.length > 0 ? chosen : THREADED_PLACES)
     for (const mode of MODES) {
-      const found = await measureThreads(place, mode, able(mode), quick ? 1 : 12);
+      const found = await measureThreads(place, mode, able(mode), quick ? 1 : 24);
       threads.push(found);
       console.log(`\n${nameOf(place)} ${mode}, one thread and two`);
       for (const [k, calls] of found.calls.entries())
