@@ -46,7 +46,7 @@ export function call(normalize, X, gamma, beta, runningMean, runningVar, momentu
     } else {
       const [newMean, newVar] = results;
       const { runningMean: oldMean, runningVar: oldVar, momentum: old } = job;
-      for (let c = 0; c < layout.channels; c++) {
+      for (let c = 0; c < mean.length; c++) {
         newMean.data[c] = old * (oldMean ? oldMean[c] : 0) + (1 - old) * mean[c];
         newVar.data[c] = old * (oldVar ? oldVar[c] : 1) + (1 - old) * (variance[c] * correction);
       }

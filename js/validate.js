@@ -123,9 +123,6 @@ const SUMS_NAMES = /* @__PURE__ */ namesOf('gradientSums');
 const MOMENTS_NAMES = /* @__PURE__ */ namesOf('moments');
 /** New arrays for the statistics of so many channels. @param {number} channels */
 export const newStatistics = (channels) => ({ mean: new Float64Array(channels), variance: new Float64Array(channels) });
-/** The batch's statistics, during a call in training of up to so many channels. To allocate arrays for them would take about as long as to
- * normalize 10,000 values. */
-const STATISTICS = /* @__PURE__ */ newStatistics(2048);
 
 /** The two arguments that must be given together, for an error message. */
 const PAIR = 'batchNormalization: runningMean and runningVar';
@@ -425,9 +422,7 @@ export function validate(X, gamma, beta, runningMean, runningVar, momentum, epsi
     }
     checkApart(name.mean, statistics.mean, 'statistics.variance', statistics.variance);
   }
-  const { mean, variance } = training
-    ? (statistics ?? (channels > STATISTICS.mean.length ? newStatistics(channels) : STATISTICS))
-    : { mean: ownMean, variance: ownVar };
+  const { mean, variance } = training ? (statistics ?? newStatistics(channels)) : { mean: ownMean, variance: ownVar };
   return {
     x,
     out,

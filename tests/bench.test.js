@@ -1,9 +1,12 @@
-/* The benchmarks, which no other test runs: their imports exist, and bench/parts.js computes the package's results. */
+/* The benchmarks, which no other test runs: their imports exist, bench/parts.js computes the package's results, and the functions that
+ * the package is compared with are right. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { callOf, largestError, MODES, nameOf, placeOf, problemOf } from '../bench/cases.js';
+import { tunedFunctions } from '../bench/plain.js';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 
@@ -30,4 +33,18 @@ test('bench/parts.js verifies, measures and prints every part', () => {
   Object.assign(parts, { bn_gradient_input: 2, bn_mask: 1, 'copies alone': 4, 'whole call': 4 });
   for (const [part, modes] of Object.entries(parts))
     assert.equal(stdout.match(new RegExp(`^${part} `, 'gm'))?.length, modes, part);
+});
+
+test('bench/plain.js computes the same as the package, in each layout', () => {
+  // The first one has the most channels, so that a call that left something behind would disturb the next ones.
+  for (const place of ['3,40,5,6', '2,3,64,8', '64,30', '7,5', '3,4,4,9,last'].map(placeOf))
+    for (const mode of MODES) {
+      const given = problemOf(place, mode);
+      const results = callOf(tunedFunctions, given)();
+      const error = largestError(
+        results.map(({ data }) => data),
+        given,
+      );
+      assert.ok(error < 64, `${mode} of ${nameOf(place)}: ${error} ULP`);
+    }
 });
