@@ -53,8 +53,8 @@ function climb(start, errors, seed) {
   const name = draw.any(names);
   let current = start;
   let height = errors.get(name);
-  // Small problems climb many steps, large ones none.
-  for (let left = Math.floor(Math.min(3000, draw.any([1e4, 1e5, 1e6]) / start.x.length)); left > 0; left--) {
+  // Small problems climb many steps, large ones none. A climb of many steps may take minutes, so it ends when the run does.
+  for (let left = Math.floor(Math.min(3000, draw.any([1e4, 1e5, 1e6]) / start.x.length)); left > 0 && Date.now() < end; left--) {
     const next = change(current, draw);
     const failure = failureOf(() => {
       const found = check(next, false).errors;
@@ -190,11 +190,11 @@ function printProgress(start) {
 
 const { values: options } = parseArgs({ options: { seed: { type: 'string' } } });
 const start = Date.now();
+const end = options.seed === undefined ? start + 1000 * Number(process.env.SECONDS ?? 60) : Number.POSITIVE_INFINITY;
 let failures = 0;
 if (options.seed !== undefined) failures = run(Number(options.seed)) ? 1 : 0;
 else {
   const first = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-  const end = start + 1000 * Number(process.env.SECONDS ?? 60);
   console.log(`from seed ${first}`);
   let next = start + 10000;
   for (let seed = first; Date.now() < end && failures < MOST_FAILURES; seed++) {
