@@ -28,7 +28,7 @@ const QUEUES = 48;
 const THREAD = 64;
 /** The distance from one thread's words to the next one's. */
 const LINE = 16;
-/** More than the most parts: four for each thread. */
+/** More than the most parts: cut.js makes up to four for each thread. */
 const JOB = 1 << 11;
 /** After so many jobs, their numbers start again. */
 const JOBS = 1 << 20;

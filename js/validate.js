@@ -121,6 +121,7 @@ const NAMES = /* @__PURE__ */ namesOf('batchNormalization');
 const GRADIENT_NAMES = /* @__PURE__ */ namesOf('batchNormalizationGradient');
 const SUMS_NAMES = /* @__PURE__ */ namesOf('gradientSums');
 const MOMENTS_NAMES = /* @__PURE__ */ namesOf('moments');
+
 /** New arrays for the statistics of so many channels. @param {number} channels */
 export const newStatistics = (channels) => ({ mean: new Float64Array(channels), variance: new Float64Array(channels) });
 
